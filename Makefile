@@ -1,0 +1,97 @@
+# Everything happens inside this folder: the virtual environment in .venv, results in build.
+# The Python to build it with: the first of these that is 3.11 to 3.13, or `make PYTHON=...`.
+PYTHON := python3 python3.13 python3.12 python3.11 python
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+INSTALLED := .venv/installed
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+NAMES := $(notdir $(basename $(NOTEBOOKS)))
+
+# Kernels get settings of their own, so that nobody's IPython start-up files run with ours.
+export IPYTHONDIR := $(CURDIR)/build/ipython
+KERNEL_SETTINGS := build/ipython/profile_default/ipython_kernel_config.json
+export TF_CPP_MIN_LOG_LEVEL := 3
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+NBVAL := $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
+	--nbval-cell-timeout=600 --nbval-kernel-startup-timeout=120
+
+.PHONY: help run test unit lint notebooks-mnist notebooks-digits lab refresh clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks; pages and executed notebooks go to build/
+	@for name in $(NAMES); do \
+		echo "$$name"; \
+		$(BIN)/python -m papermill --log-level WARNING --progress-bar --cwd notebooks \
+			notebooks/$$name.ipynb build/$$name.ipynb || exit 1; \
+		PYTHONPATH=notebooks $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
+			--CoalesceStreamsPreprocessor.enabled=True build/$$name.ipynb || exit 1; \
+	done
+	@echo "Done. Open one of these pages in a browser, or the notebook beside it in JupyterLab:"
+	@for name in $(NAMES); do echo "  $(CURDIR)/build/$$name.html"; done
+
+test: lint unit notebooks-mnist notebooks-digits  ## lint, unit tests, and the notebooks under nbval
+
+lint: $(INSTALLED)  ## check style, types hinted, docstrings; package, tests and notebooks
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+unit: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+# As committed: on MNIST if it can be had. Only cells that ask for it have their output compared.
+notebooks-mnist: $(INSTALLED) $(KERNEL_SETTINGS)
+	$(NBVAL) $(NOTEBOOKS)
+
+# The same notebooks on the embedded digits: the claims they assert must hold there too.
+notebooks-digits: $(INSTALLED) $(KERNEL_SETTINGS)
+	@mkdir -p build/digits
+	@for name in $(NAMES); do \
+		$(BIN)/python -m papermill --log-level ERROR --prepare-only -p SOURCE digits \
+			notebooks/$$name.ipynb build/digits/$$name.ipynb || exit 1; \
+	done
+	$(NBVAL) $(NAMES:%=build/digits/%.ipynb)
+
+lab: $(INSTALLED)  ## open the notebooks in JupyterLab
+	$(BIN)/python -m jupyterlab notebooks
+
+# The committed outputs: one run from top to bottom, without time stamps and dead progress bars.
+refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in place
+	$(BIN)/python -m nbconvert --to notebook --inplace --execute \
+		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	$(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
+		--CoalesceStreamsPreprocessor.enabled=True $(NOTEBOOKS)
+	$(BIN)/python notebooks/readme_figure.py
+
+clean:  ## remove the environment and all results; downloaded data stay
+	rm -rf .venv build notebooks/checkpoints .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@found=; seen=; for python in $(PYTHON); do \
+		version=$$("$$python" --version 2>&1) || continue; \
+		if "$$python" -c "$(SUITABLE)"; then found="$$python"; break; fi; \
+		seen="$$seen $$python is $$version;"; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "Python 3.11, 3.12 or 3.13 is needed; found:$${seen:- none at all;} name another with: make PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	if ! "$$found" -c "import ensurepip, venv" 2>/dev/null; then \
+		echo "$$found has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "Setting up .venv with $$("$$found" --version) (about 2 GB, a few minutes the first time)"; \
+	"$$found" -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(KERNEL_SETTINGS):
+	@mkdir -p $(@D)
+	@echo '{"IPKernelApp": {"log_level": 40}}' > $@
