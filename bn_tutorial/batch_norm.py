@@ -1,0 +1,131 @@
+"""Batch normalization of ``[batch, units]``: by hand, built in, and with population statistics.
+
+Source: S. Ioffe and C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by
+Reducing Internal Covariate Shift" (2015), called "the paper" below.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+EPSILON = 1e-3
+DECAY = 0.999
+
+
+def batch_norm_by_hand(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float = EPSILON
+) -> tf.Tensor:
+    """Normalise each unit over the batch, then scale and shift it (the paper's Algorithm 1).
+
+    Args:
+        inputs: float, `[batch, units]`: the activation inputs, before the activation function.
+        gamma: float, `[units]`: the scale, trained.
+        beta: float, `[units]`: the shift, trained.
+        epsilon: added to the variance, so that a constant unit is not divided by zero.
+
+    Returns:
+        float, `[batch, units]`: over the batch each unit has mean `beta` and, but for `epsilon`,
+        standard deviation `gamma`. Gradients flow through the mean and the variance too.
+
+    Raises:
+        ValueError: `inputs` is not `[batch, units]`.
+    """
+    inputs = _as_batch(inputs)
+    mean = tf.reduce_mean(inputs, axis=0)
+    variance = tf.reduce_mean(tf.square(inputs - mean), axis=0)
+    normalized = (inputs - mean) / tf.sqrt(variance + epsilon)
+    return gamma * normalized + beta
+
+
+def batch_norm_builtin(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float = EPSILON
+) -> tf.Tensor:
+    """The same as `batch_norm_by_hand`, with the functions TensorFlow has for it.
+
+    Args, returns and errors are those of `batch_norm_by_hand`.
+    """
+    inputs = _as_batch(inputs)
+    mean, variance = tf.nn.moments(inputs, axes=[0])
+    return tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, epsilon)
+
+
+class BatchNormVariables(tf.Module):
+    """What one batch normalization layer remembers, each float32 `[units]`.
+
+    `gamma` (ones) and `beta` (zeros) are trained. `pop_mean` (zeros) and `pop_var` (ones) estimate
+    the population; `batch_norm_wrapper` updates them, gradient descent leaves them alone.
+    """
+
+    def __init__(self, units: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.gamma = tf.Variable(tf.ones([units]), name="gamma")
+        self.beta = tf.Variable(tf.zeros([units]), name="beta")
+        self.pop_mean = tf.Variable(tf.zeros([units]), trainable=False, name="pop_mean")
+        self.pop_var = tf.Variable(tf.ones([units]), trainable=False, name="pop_var")
+
+
+def batch_norm_wrapper(
+    inputs: tf.Tensor,
+    variables: BatchNormVariables,
+    is_training: bool,
+    decay: float = DECAY,
+    epsilon: float = EPSILON,
+) -> tf.Tensor:
+    """Batch normalization that can predict: batch statistics in training, the population's after.
+
+    In training the population statistics follow the batch's by exponential smoothing:
+    `pop ← decay·pop + (1 − decay)·batch`. Otherwise nothing is changed. (The paper's section 3.1
+    averages over batches instead, and multiplies the variance by m / (m − 1); the article smooths,
+    as here, and so do Keras and PyTorch.)
+
+    Args:
+        inputs: float, `[batch, units]`.
+        variables: the layer's `gamma`, `beta`, `pop_mean` and `pop_var`, each `[units]`.
+        is_training: chooses the batch's statistics (True) or the population's (False).
+        decay: the share of the old estimate that is kept at each step, in [0, 1].
+        epsilon: added to the variance.
+
+    Returns:
+        float, `[batch, units]`.
+
+    Raises:
+        ValueError: `inputs` is not `[batch, units]`, `decay` is outside [0, 1], or a batch of one
+            in training: its variance is 0, its mean is itself, and both would spoil the population.
+        tf.errors.InvalidArgumentError: the same batch of one, where a graph traced for any batch
+            size meets it only when it runs.
+    """
+    inputs = _as_batch(inputs)
+    if is_training:
+        inputs = _require_statistics(inputs, decay)
+        mean, variance = tf.nn.moments(inputs, axes=[0])
+        variables.pop_mean.assign(decay * variables.pop_mean + (1 - decay) * mean)
+        variables.pop_var.assign(decay * variables.pop_var + (1 - decay) * variance)
+    else:
+        mean, variance = variables.pop_mean, variables.pop_var
+    return tf.nn.batch_normalization(
+        inputs, mean, variance, variables.beta, variables.gamma, epsilon
+    )
+
+
+def _as_batch(inputs: tf.Tensor) -> tf.Tensor:
+    inputs = tf.convert_to_tensor(inputs)
+    if inputs.shape.rank != 2 or not inputs.dtype.is_floating:
+        raise ValueError(
+            "batch normalization here takes floats of shape [batch, units], "
+            f"found {inputs.dtype.name} of shape {inputs.shape}"
+        )
+    return inputs
+
+
+def _require_statistics(inputs: tf.Tensor, decay: float) -> tf.Tensor:
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay must be in [0, 1], found {decay}")
+    message = "batch_norm_wrapper in training needs a batch of 2 or more, for statistics of it"
+    batch = inputs.shape[0]
+    if batch is None:
+        check = tf.debugging.assert_greater(tf.shape(inputs)[0], 1, message)
+        with tf.control_dependencies([check]):  # else the population would be spoilt before it
+            return tf.identity(inputs)
+    if batch < 2:
+        raise ValueError(f"{message}; found {batch}")
+    return inputs

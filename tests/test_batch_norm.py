@@ -1,0 +1,179 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bn_tutorial.batch_norm import (
+    BatchNormVariables,
+    batch_norm_builtin,
+    batch_norm_by_hand,
+    batch_norm_wrapper,
+)
+
+BOTH = pytest.mark.parametrize("batch_norm", [batch_norm_by_hand, batch_norm_builtin])
+
+
+@pytest.fixture
+def batch(generator):
+    inputs = generator.normal(3, 5, size=(60, 7)).astype(np.float32)
+    gamma, beta = generator.normal(size=(2, 7)).astype(np.float32)
+    return tf.constant(inputs), tf.Variable(gamma), tf.Variable(beta)
+
+
+def output_and_gradients(function, inputs, *variables):
+    """The output, and the gradients of a loss in which each output weighs differently."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        output = function(inputs)
+        loss = tf.reduce_sum(tf.sin(output) * tf.reshape(tf.range(420.0), [60, 7]) / 420)
+    return [output, *tape.gradient(loss, [inputs, *variables])]
+
+
+@BOTH
+def test_equals_keras_in_value_and_gradient(batch_norm, batch):
+    inputs, gamma, beta = batch
+    layer = keras.layers.BatchNormalization(epsilon=1e-3)
+    layer.build(inputs.shape)
+    layer.gamma.assign(gamma)
+    layer.beta.assign(beta)
+    expected = output_and_gradients(
+        lambda x: layer(x, training=True), inputs, layer.gamma.value, layer.beta.value
+    )
+    found = output_and_gradients(lambda x: batch_norm(x, gamma, beta), inputs, gamma, beta)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@BOTH
+def test_gradient_equals_finite_differences(batch_norm, generator):
+    arguments = [tf.constant(generator.normal(size=shape)) for shape in ((5, 3), (3,), (3,))]
+    analytic, numeric = tf.test.compute_gradient(batch_norm, arguments, delta=1e-5)
+    for a, b in zip(analytic, numeric, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
+
+
+@BOTH
+def test_gamma_and_beta_come_back_as_deviation_and_mean(batch_norm, generator):
+    inputs = generator.normal([-50, 0, 900], [0.5, 3, 70], size=(2000, 3)).astype(np.float32)
+    output = batch_norm(inputs, [1.0, 2, 3], [11.0, 12, 13], epsilon=1e-12).numpy()
+    np.testing.assert_allclose(output.mean(axis=0), [11, 12, 13], rtol=1e-5)
+    np.testing.assert_allclose(output.std(axis=0), [1, 2, 3], rtol=1e-4)
+
+
+@BOTH
+def test_epsilon_enters_as_in_the_formula(batch_norm):
+    output = batch_norm([[0.0], [2.0]], [1.0], [0.0], epsilon=3.0)
+    np.testing.assert_array_equal(output, [[-0.5], [0.5]])  # mean 1, variance 1, √(1 + 3) = 2
+
+
+@BOTH
+def test_constant_unit_gives_beta(batch_norm):
+    output = batch_norm(tf.fill([4, 2], 7.0), [5.0, 5.0], [1.0, -1.0])
+    np.testing.assert_array_equal(output, [[1.0, -1.0]] * 4)
+
+
+@BOTH
+def test_variance_survives_a_large_mean(batch_norm, generator):
+    """E[x²] − E[x]² would cancel here: the mean is 20,000 times the deviation."""
+    inputs = (2e4 + generator.normal(size=(500, 1))).astype(np.float32)
+    exact = inputs.astype(np.float64)
+    expected = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-3)
+    np.testing.assert_allclose(batch_norm(inputs, [1.0], [0.0]), expected, atol=5e-3)
+
+
+@BOTH
+def test_naive_batch_of_one_gives_beta(batch_norm):
+    np.testing.assert_array_equal(batch_norm([[3.0, -8.0]], [2.0, 2.0], [0.5, 0.25]), [[0.5, 0.25]])
+
+
+@BOTH
+@pytest.mark.parametrize("inputs", [[1.0, 2.0], np.zeros((2, 3, 4), np.float32), 5.0])
+def test_other_shapes_are_refused(batch_norm, inputs):
+    with pytest.raises(ValueError, match=r"\[batch, units\], found float32 of shape \(.*\)"):
+        batch_norm(inputs, [1.0], [0.0])
+
+
+def test_whole_numbers_are_refused():
+    with pytest.raises(ValueError, match="takes floats .* found int32"):
+        batch_norm_by_hand([[1, 2], [3, 4]], [1.0], [0.0])
+
+
+class TestWrapper:
+    def test_training_equals_builtin(self, batch):
+        inputs, gamma, beta = batch
+        variables = BatchNormVariables(7)
+        variables.gamma.assign(gamma)
+        variables.beta.assign(beta)
+        found = output_and_gradients(
+            lambda x: batch_norm_wrapper(x, variables, is_training=True),
+            inputs, variables.gamma, variables.beta,
+        )  # fmt: skip
+        expected = output_and_gradients(
+            lambda x: batch_norm_builtin(x, gamma, beta), inputs, gamma, beta
+        )
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_population_after_k_steps_by_the_closed_formula(self, batch):
+        inputs, decay, steps = batch[0], 0.9, 25
+        variables = BatchNormVariables(7)
+        for _ in range(steps):
+            batch_norm_wrapper(inputs, variables, is_training=True, decay=decay)
+        exact = inputs.numpy().astype(np.float64)
+        start = decay**steps
+        mean, variance = exact.mean(axis=0), exact.var(axis=0)
+        np.testing.assert_allclose(variables.pop_mean, start * 0 + (1 - start) * mean, rtol=1e-5)
+        np.testing.assert_allclose(variables.pop_var, start * 1 + (1 - start) * variance, rtol=1e-5)
+
+    def test_population_follows_keras_over_different_batches(self, generator):
+        layer = keras.layers.BatchNormalization(momentum=0.97)
+        variables = BatchNormVariables(4)
+        for scale in range(1, 9):
+            inputs = tf.constant(generator.normal(scale, scale, (20, 4)), tf.float32)
+            layer(inputs, training=True)
+            batch_norm_wrapper(inputs, variables, is_training=True, decay=0.97)
+        np.testing.assert_allclose(variables.pop_mean, layer.moving_mean, rtol=1e-5)
+        np.testing.assert_allclose(variables.pop_var, layer.moving_variance, rtol=1e-5)
+
+    def test_prediction_uses_the_population_and_changes_nothing(self, batch):
+        variables = BatchNormVariables(2)
+        variables.gamma.assign([2.0, 1.0])
+        variables.beta.assign([0.0, 5.0])
+        variables.pop_mean.assign([1.0, -1.0])
+        variables.pop_var.assign([4.0, 9.0])
+        before = [variable.numpy() for variable in variables.variables]
+        for _ in range(10):
+            output = batch_norm_wrapper([[3.0, 2.0]], variables, is_training=False, epsilon=0.0)
+        np.testing.assert_allclose(output, [[2.0, 6.0]], rtol=1e-6)
+        for a, b in zip(before, variables.variables, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_only_gamma_and_beta_are_trained(self):
+        variables = BatchNormVariables(3)
+        assert {variable.name for variable in variables.trainable_variables} == {
+            "gamma:0",
+            "beta:0",
+        }
+        assert len(variables.variables) == 4
+        assert all(variable.shape == [3] for variable in variables.variables)
+
+    def test_batch_of_one_in_training_is_refused_and_changes_nothing(self):
+        variables = BatchNormVariables(2)
+        with pytest.raises(ValueError, match="batch of 2 or more.*found 1"):
+            batch_norm_wrapper([[1.0, 2.0]], variables, is_training=True)
+        np.testing.assert_array_equal(variables.pop_mean, [0, 0])
+
+    def test_batch_of_one_is_refused_by_a_graph_for_any_batch(self):
+        variables = BatchNormVariables(2)
+        graph = tf.function(lambda x: batch_norm_wrapper(x, variables, is_training=True))
+        graph = graph.get_concrete_function(tf.TensorSpec([None, 2], tf.float32))
+        graph(tf.ones([2, 2]))
+        after_two = variables.pop_mean.numpy()
+        with pytest.raises(tf.errors.InvalidArgumentError, match="batch of 2 or more"):
+            graph(tf.ones([1, 2]))
+        np.testing.assert_array_equal(variables.pop_mean, after_two)
+
+    @pytest.mark.parametrize("decay", [-0.1, 1.1, 99])
+    def test_decay_out_of_range(self, decay):
+        with pytest.raises(ValueError, match=rf"decay must be in \[0, 1\], found {decay}"):
+            batch_norm_wrapper(tf.ones([2, 2]), BatchNormVariables(2), True, decay=decay)

@@ -1,0 +1,197 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bn_tutorial.networks import (
+    BatchNormNetwork,
+    NaiveBatchNormNetwork,
+    PlainNetwork,
+    build_graph,
+    initial_weights,
+)
+
+ALL = pytest.mark.parametrize("kind", [PlainNetwork, NaiveBatchNormNetwork, BatchNormNetwork])
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def normalize(z):
+    return (z - z.mean(axis=0)) / np.sqrt(z.var(axis=0) + 1e-3)
+
+
+@pytest.fixture
+def images(generator):
+    return generator.uniform(size=(30, 784)).astype(np.float32)
+
+
+def disturb(network, generator):
+    """Move every variable off its start, as training would; the variances stay positive."""
+    for variable in network.variables:
+        variable.assign_add(generator.uniform(0, 0.3, size=variable.shape).astype(np.float32))
+
+
+class TestInitialWeights:
+    def test_normal(self):
+        weights = initial_weights(seed=3)
+        assert [matrix.shape for matrix in weights] == [(784, 100), (100, 100), (100, 10)]
+        assert all(matrix.dtype == np.float32 for matrix in weights)
+        assert abs(weights[0].mean()) < 0.02
+        assert abs(weights[0].std() - 1) < 0.02
+
+    def test_glorot_is_uniform_within_its_limit(self):
+        for matrix in initial_weights(scheme="glorot"):
+            limit = np.sqrt(6 / sum(matrix.shape))
+            assert np.abs(matrix).max() <= limit
+            assert np.abs(matrix).max() > 0.99 * limit
+            assert abs(matrix.std() - limit / np.sqrt(3)) < 0.05 * limit
+
+    def test_seed(self):
+        for a, b, c in zip(*(initial_weights(seed) for seed in (1, 1, 2)), strict=True):
+            assert np.array_equal(a, b)
+            assert not np.array_equal(a, c)
+
+    def test_unknown_scheme(self):
+        with pytest.raises(ValueError, match='"normal" or "glorot", found \'he\''):
+            initial_weights(scheme="he")
+
+
+class TestNetworks:
+    def test_without_bn(self, images, generator):
+        network = PlainNetwork(initial_weights(scheme="glorot"))
+        disturb(network, generator)
+        (w1, w2), (b1, b2) = network.hidden_weights, network.biases
+        z2 = sigmoid(images @ w1.numpy() + b1) @ w2.numpy() + b2
+        logits = sigmoid(z2) @ network.output_weights.numpy() + network.output_biases
+        np.testing.assert_allclose(network.activation_inputs(images, True), z2, rtol=1e-4)
+        np.testing.assert_allclose(network(images, False), logits, rtol=1e-4)
+
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_naive_bn_uses_the_batch_always(self, images, generator, is_training):
+        network = NaiveBatchNormNetwork(initial_weights())
+        disturb(network, generator)
+        outputs = images.astype(np.float64)
+        for weights, gamma, beta in zip(
+            network.hidden_weights, network.gammas, network.betas, strict=True
+        ):
+            z = gamma * normalize(outputs @ weights.numpy()) + beta
+            outputs = sigmoid(z)
+        found = network.activation_inputs(images, is_training)
+        np.testing.assert_allclose(found, z, rtol=1e-3, atol=1e-3)
+
+    def test_fixed_bn_trains_as_naive_bn_does(self, images):
+        weights = initial_weights()
+        naive, fixed = NaiveBatchNormNetwork(weights), BatchNormNetwork(weights)
+        np.testing.assert_allclose(fixed(images, True), naive(images, True), rtol=1e-4, atol=1e-4)
+
+    def test_fixed_bn_predicts_from_the_population(self, images, generator):
+        network = BatchNormNetwork(initial_weights())
+        disturb(network, generator)
+        outputs = images
+        for weights, bn in zip(network.hidden_weights, network.batch_norms, strict=True):
+            z = (outputs @ weights.numpy() - bn.pop_mean) / np.sqrt(bn.pop_var + 1e-3)
+            z = z * bn.gamma + bn.beta
+            outputs = sigmoid(z)
+        found = network.activation_inputs(images, is_training=False)
+        np.testing.assert_allclose(found, z, rtol=1e-3, atol=1e-3)
+
+    def test_fixed_bn_does_not_care_about_company(self, images, generator):
+        network = BatchNormNetwork(initial_weights())
+        disturb(network, generator)
+        alone = np.concatenate([network(image[np.newaxis], False) for image in images])
+        np.testing.assert_allclose(alone, network(images, False), rtol=1e-4, atol=1e-4)
+
+    def test_naive_bn_alone_answers_what_its_weights_foretell(self, images, generator):
+        network = NaiveBatchNormNetwork(initial_weights())
+        disturb(network, generator)
+        expected = sigmoid(network.betas[1].numpy()) @ network.output_weights.numpy()
+        expected += network.output_biases
+        for image in images:
+            logits = network(image[np.newaxis], False)[0]
+            np.testing.assert_allclose(logits, expected, atol=1e-3)  # but for rounding
+
+    @ALL
+    def test_any_number_of_hidden_layers(self, kind, generator):
+        network = kind(initial_weights(layer_sizes=(4, 6, 5, 3, 2)))
+        images = generator.uniform(size=(8, 4)).astype(np.float32)
+        assert network.activation_inputs(images, is_training=True).shape == (8, 3)
+        assert network(images, is_training=True).shape == (8, 2)
+
+    @ALL
+    def test_weights_that_do_not_chain(self, kind):
+        with pytest.raises(ValueError, match=r"found shapes \[\(4, 6\), \(5, 2\)\]"):
+            kind([np.zeros((4, 6)), np.zeros((5, 2))])
+        with pytest.raises(ValueError, match="two or more matrices"):
+            kind([np.zeros((4, 6))])
+
+    def test_no_bias_before_bn(self):
+        weights = initial_weights()
+        sizes = {
+            kind: sum(
+                variable.shape.num_elements() for variable in kind(weights).trainable_variables
+            )
+            for kind in (PlainNetwork, NaiveBatchNormNetwork, BatchNormNetwork)
+        }
+        assert sizes[PlainNetwork] == 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10
+        assert sizes[NaiveBatchNormNetwork] == sizes[PlainNetwork] + 2 * 100
+        assert sizes[BatchNormNetwork] == sizes[NaiveBatchNormNetwork]
+
+
+class TestCheckpoint:
+    @ALL
+    def test_round_trip_is_bit_equal(self, kind, generator, tmp_path):
+        network = kind(initial_weights(seed=0))
+        disturb(network, generator)
+        path = tf.train.Checkpoint(network=network).write(str(tmp_path / "checkpoint"))
+        restored = kind(initial_weights(seed=1))
+        tf.train.Checkpoint(network=restored).read(path).assert_consumed()
+        for a, b in zip(network.variables, restored.variables, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_holds_the_population(self, tmp_path):
+        path = tf.train.Checkpoint(network=BatchNormNetwork(initial_weights())).write(
+            str(tmp_path / "checkpoint")
+        )
+        names = [name for name, _ in tf.train.list_variables(path)]
+        assert sum("pop_mean" in name or "pop_var" in name for name in names) == 4
+
+
+class TestBuildGraph:
+    def test_what_the_graphs_contain(self):
+        network = BatchNormNetwork(initial_weights())
+        counts = {
+            is_training: Counter(
+                operation.type
+                for operation in build_graph(network, is_training).graph.get_operations()
+            )
+            for is_training in (True, False)
+        }
+        assert counts[True]["AssignVariableOp"] == 4
+        assert counts[True]["Mean"] == 4
+        for forbidden in ("Mean", "SquaredDifference", "AssignVariableOp", "AssignAddVariableOp"):
+            assert counts[False][forbidden] == 0
+        assert counts[False]["MatMul"] == 3
+
+    @ALL
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_equals_the_network_for_any_batch(self, kind, is_training, images):
+        network = kind(initial_weights())
+        graph = build_graph(network, is_training)
+        for batch in (2, 30):
+            found = graph(tf.constant(images[:batch]))
+            expected = kind(initial_weights())(images[:batch], is_training)
+            if is_training:
+                np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+            else:
+                np.testing.assert_allclose(
+                    found, network(images[:batch], False), rtol=1e-4, atol=1e-4
+                )
+
+    def test_graphs_share_the_variables(self, images):
+        network = BatchNormNetwork(initial_weights(), decay=0.0)
+        training, prediction = (build_graph(network, flag) for flag in (True, False))
+        in_training = training(tf.constant(images))  # decay 0: the population is now this batch's
+        np.testing.assert_allclose(prediction(tf.constant(images)), in_training, atol=1e-4)
