@@ -1,0 +1,211 @@
+"""The training loop, many steps inside one compiled function, and the history it records."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from bn_tutorial.mnist import Dataset, Datasets
+from bn_tutorial.networks import Network
+
+# The step, and what `compile_measurement` measured at it.
+Record = tuple[int, list[tuple[tf.Tensor, tf.Tensor]]]
+
+
+@dataclass(frozen=True)
+class History:
+    """What `train` saw of one network, measured on the whole test set, before step 1 and after.
+
+    Attributes:
+        steps: int `[records]`: steps trained when the record was made, from 0.
+        test_accuracy: float32 `[records]`, in [0, 1].
+        activation_inputs: float32 `[records, units]`: what each unit of the last hidden layer is
+            fed, its mean over the test set.
+    """
+
+    steps: np.ndarray
+    test_accuracy: np.ndarray
+    activation_inputs: np.ndarray
+
+
+class DivergenceError(ArithmeticError):
+    """A loss is no longer a finite number; `histories` is what had been recorded by then."""
+
+    def __init__(self, message: str, histories: dict[str, History]) -> None:
+        super().__init__(message)
+        self.histories = histories
+
+
+def train(
+    networks: Mapping[str, Network],
+    data: Datasets,
+    steps: int = 40_000,
+    batch_size: int = 60,
+    learning_rate: float = 0.01,
+    record_every: int = 50,
+) -> dict[str, History]:
+    """Train networks side by side, on the same batches, by plain gradient descent.
+
+    The loss is the cross entropy summed over the batch, as in the article. Every `record_every`
+    steps, and after the last, each network is measured on the test set with `is_training=False`;
+    measuring changes nothing. Ctrl-C ends the training early and keeps what was recorded.
+
+    Args:
+        networks: the networks by name; they are trained where they are.
+        data: batches come from `data.train`, measurements from `data.test`.
+        steps: how many.
+        batch_size: samples a step.
+        learning_rate: of gradient descent.
+        record_every: steps from one record to the next.
+
+    Returns:
+        A `History` by name.
+
+    Raises:
+        ValueError: no networks, or `steps`, `batch_size` or `record_every` below 1.
+        DivergenceError: a loss is NaN or infinite; names the network and the step.
+    """
+    _require_positive(
+        networks=len(networks), steps=steps, batch_size=batch_size, record_every=record_every
+    )
+    run_steps = compile_steps(networks, data.train, batch_size, learning_rate)
+    measure = compile_measurement(networks, data.test)
+    records = [(0, measure())]
+    try:
+        with tqdm(total=steps, unit=" steps", desc="training", file=sys.stdout) as progress:
+            for start in range(0, steps, record_every):
+                count = min(record_every, steps - start)
+                indices = data.train.next_indices(count * batch_size)
+                losses = run_steps(indices.reshape(count, batch_size))
+                _require_finite(losses.numpy(), start, networks, records)
+                records.append((start + count, measure()))
+                progress.set_postfix_str(_accuracies(networks, records[-1]), refresh=False)
+                progress.update(count)
+    except KeyboardInterrupt:
+        print(f"Interrupted: the history up to step {records[-1][0]:,} is kept.")
+    return _histories(networks, records)
+
+
+def gradient_descent_step(
+    network: Network, images: tf.Tensor, labels: tf.Tensor, learning_rate: float
+) -> tf.Tensor:
+    """One step down the gradient of the cross entropy, summed over the batch.
+
+    The loss is computed from the logits: `-Σ y·log(softmax)` would be NaN as soon as a probability
+    underflows.
+
+    Args:
+        network: its trainable variables are changed.
+        images: float32 `[batch, 784]`.
+        labels: int32 `[batch]`.
+        learning_rate: of gradient descent.
+
+    Returns:
+        The loss before the step, a scalar.
+    """
+    with tf.GradientTape() as tape:
+        logits = network(images, is_training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_sum(losses)
+    variables = network.trainable_variables
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        variable.assign_sub(learning_rate * gradient)
+    return loss
+
+
+def compile_steps(
+    networks: Mapping[str, Network], dataset: Dataset, batch_size: int, learning_rate: float
+) -> Callable[[np.ndarray], tf.Tensor]:
+    """Many training steps as one function: int32 `[steps, batch_size]`, which samples → losses.
+
+    The data set is a tensor of the graph, and the loop over the steps is part of it: between two
+    steps there is no Python and no copying. The losses are float32 `[steps, networks]`.
+    """
+    pixels, labels = tf.constant(dataset.pixels), tf.constant(dataset.classes)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, batch_size], tf.int32)])
+    def run_steps(batches: tf.Tensor) -> tf.Tensor:
+        losses = tf.TensorArray(tf.float32, size=tf.shape(batches)[0])
+        for step in tf.range(tf.shape(batches)[0]):
+            batch_images = floats(tf.gather(pixels, batches[step]))
+            batch_labels = tf.gather(labels, batches[step])
+            step_losses = [
+                gradient_descent_step(network, batch_images, batch_labels, learning_rate)
+                for network in networks.values()
+            ]
+            losses = losses.write(step, tf.stack(step_losses))
+        return losses.stack()
+
+    return run_steps
+
+
+def compile_measurement(
+    networks: Mapping[str, Network], dataset: Dataset
+) -> Callable[[], list[tuple[tf.Tensor, tf.Tensor]]]:
+    """A function that measures each network on a whole data set, and changes none.
+
+    It returns, a network: the accuracy, a scalar; the mean activation inputs, `[units]`.
+    """
+    images, labels = floats(tf.constant(dataset.pixels)), tf.constant(dataset.classes)
+
+    @tf.function
+    def measure() -> list[tuple[tf.Tensor, tf.Tensor]]:
+        measured = []
+        for network in networks.values():
+            activation_inputs = network.activation_inputs(images, is_training=False)
+            predictions = tf.argmax(network.output(activation_inputs), axis=1, output_type=tf.int32)
+            accuracy = tf.reduce_mean(tf.cast(predictions == labels, tf.float32))
+            measured.append((accuracy, tf.reduce_mean(activation_inputs, axis=0)))
+        return measured
+
+    return measure
+
+
+def floats(pixels: tf.Tensor) -> tf.Tensor:
+    """uint8 in [0, 255] → float32 in [0, 1], to the bit as `Dataset.images`."""
+    return tf.cast(pixels, tf.float32) / 255
+
+
+def _accuracies(networks: Mapping[str, Network], record: Record) -> str:
+    accuracies = [float(accuracy) for accuracy, _ in record[1]]
+    if len(networks) > 3:
+        return f"accuracies {min(accuracies):.3f} to {max(accuracies):.3f}"
+    return ", ".join(f"{name} {a:.3f}" for name, a in zip(networks, accuracies, strict=True))
+
+
+def _histories(networks: Mapping[str, Network], records: list[Record]) -> dict[str, History]:
+    steps = np.array([step for step, _ in records])
+    return {
+        name: History(
+            steps=steps,
+            test_accuracy=np.array([measured[index][0] for _, measured in records]),
+            activation_inputs=np.array([measured[index][1] for _, measured in records]),
+        )
+        for index, name in enumerate(networks)
+    }
+
+
+def _require_finite(
+    losses: np.ndarray, start: int, networks: Mapping[str, Network], records: list[Record]
+) -> None:
+    if np.isfinite(losses).all():
+        return
+    step, index = np.argwhere(~np.isfinite(losses))[0]
+    name = list(networks)[index]
+    raise DivergenceError(
+        f'the loss of network "{name}" is {losses[step, index]} at step {start + step + 1:,}; '
+        "a lower learning rate may help. The exception's `histories` hold what was recorded.",
+        _histories(networks, records),
+    )
+
+
+def _require_positive(**counts: int) -> None:
+    for name, count in counts.items():
+        if operator.index(count) < 1:
+            raise ValueError(f"{name} must be 1 or more, found {count}")

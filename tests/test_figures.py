@@ -1,0 +1,68 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from bn_tutorial import figures
+from bn_tutorial.training import History
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def histories(generator):
+    steps = np.arange(0, 500, 50)
+    return {
+        name: History(steps, generator.uniform(size=10), generator.normal(size=(10, 100)))
+        for name in ("without BN", "naive BN")
+    }
+
+
+def test_accuracy(histories):
+    (ax,) = figures.plot_accuracy(histories, "title").axes
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == (
+        "title", "training steps", "test accuracy",
+    )  # fmt: skip
+    assert ax.get_ylim() == (0.8, 1)
+    for line, (name, history) in zip(ax.lines, histories.items(), strict=True):
+        np.testing.assert_array_equal(line.get_xydata().T, [history.steps, history.test_accuracy])
+        assert line.get_color() == figures.COLORS[name]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[0] == f"without BN (ends at {histories['without BN'].test_accuracy[-1]:.3f})"
+
+
+def test_activation_inputs_share_their_axes_in_a_row(histories):
+    axes = np.reshape(figures.plot_activation_inputs(histories).axes, (5, 2))
+    assert [ax.get_title() for ax in axes[0]] == ["without BN", "naive BN"]
+    for unit, row in enumerate(axes):
+        assert row[0].get_ylim() == row[1].get_ylim()
+        for ax, history in zip(row, histories.values(), strict=True):
+            drawn = ax.lines[0].get_ydata()
+            np.testing.assert_array_equal(drawn, history.activation_inputs[:, unit])
+
+
+def test_digits(generator):
+    images = generator.uniform(size=(3, 784))
+    axes = figures.plot_digits(images, ["a", "b", "c"], "title").axes
+    assert [ax.get_title() for ax in axes] == ["a", "b", "c"] + [""] * 7
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), images[1].reshape(28, 28))
+    figures.plot_digits(images[:0], [], "none at all")
+
+
+def test_accuracy_by_batch_size():
+    (ax,) = figures.plot_accuracy_by_batch_size({1: 0.1, 60: 0.9}, one_class=0.2).axes
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0.1], [60, 0.9]])
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[60, 0.2]])
+    assert ax.get_xscale() == "log"
+
+
+def test_smoothing():
+    values, series = np.array([1.0, 3.0]), np.array([0.1, 0.4])
+    (ax,) = figures.plot_smoothing(values, {0.9: series}, target=2.0).axes
+    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_array_equal(drawn["one batch"], values)
+    np.testing.assert_array_equal(drawn["decay 0.9"], series)
+    np.testing.assert_array_equal(drawn["population"], [2.0, 2.0])

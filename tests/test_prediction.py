@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from bn_tutorial.networks import (
+    BatchNormNetwork,
+    NaiveBatchNormNetwork,
+    PlainNetwork,
+    initial_weights,
+)
+from bn_tutorial.prediction import predict_in_batches, predict_one_by_one
+
+
+@pytest.fixture
+def sample(digits):
+    return digits.test.images[:50], digits.test.labels[:50]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 50, 999])
+def test_equals_the_network_batch_by_batch(sample, batch_size):
+    network = NaiveBatchNormNetwork(initial_weights())
+    images, labels = sample
+    expected = np.concatenate(
+        [
+            np.argmax(network(images[start : start + batch_size], False), axis=1)
+            for start in range(0, len(images), batch_size)
+        ]
+    )
+    predictions, accuracy = predict_in_batches(network, images, labels, batch_size)
+    np.testing.assert_array_equal(predictions, expected)
+    assert accuracy == np.mean(expected == np.argmax(labels, axis=1))
+
+
+def test_one_by_one_is_batches_of_one(sample):
+    network = PlainNetwork(initial_weights())
+    predictions, accuracy = predict_one_by_one(network, *sample)
+    np.testing.assert_array_equal(predictions, np.argmax(network(sample[0], False), axis=1))
+    assert isinstance(accuracy, float)
+
+
+def test_naive_bn_one_by_one_is_one_class(sample):
+    predictions, _ = predict_one_by_one(NaiveBatchNormNetwork(initial_weights()), *sample)
+    assert len(set(predictions)) == 1
+
+
+def test_classes_as_labels(sample):
+    images, labels = sample
+    network = PlainNetwork(initial_weights())
+    classes = np.argmax(labels, axis=1)
+    assert predict_one_by_one(network, images, labels)[1] == predict_one_by_one(
+        network, images, classes
+    )[1]  # fmt: skip
+
+
+def test_is_training_is_handed_on(sample):
+    network = BatchNormNetwork(initial_weights())
+    predict_in_batches(network, *sample, 50, is_training=True)
+    assert np.any(network.batch_norms[0].pop_mean)
+    with pytest.raises(ValueError, match="batch of 2 or more"):
+        predict_one_by_one(network, *sample, is_training=True)
+
+
+def test_bad_arguments(sample):
+    images, labels = sample
+    network = PlainNetwork(initial_weights())
+    with pytest.raises(ValueError, match="found 49 labels and 50 images"):
+        predict_one_by_one(network, images, labels[:49])
+    with pytest.raises(ValueError, match="found 0 labels and 0 images"):
+        predict_one_by_one(network, images[:0], labels[:0])
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, found 0"):
+        predict_in_batches(network, images, labels, 0)

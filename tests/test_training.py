@@ -1,0 +1,230 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bn_tutorial import mnist, training
+from bn_tutorial.networks import (
+    BatchNormNetwork,
+    NaiveBatchNormNetwork,
+    PlainNetwork,
+    initial_weights,
+)
+from bn_tutorial.training import DivergenceError, train
+
+v1 = tf.compat.v1
+
+
+def networks(seed=0):
+    weights = initial_weights(seed)
+    return {
+        "without BN": PlainNetwork(weights),
+        "naive BN": NaiveBatchNormNetwork(weights),
+        "fixed BN": BatchNormNetwork(weights),
+    }
+
+
+def article_layer(inputs, weights, with_bn):
+    """One hidden layer as the article's graph has it."""
+    z = tf.matmul(inputs, v1.Variable(weights))
+    shift = v1.Variable(tf.zeros([weights.shape[1]]))
+    if with_bn:
+        scale = v1.Variable(tf.ones([weights.shape[1]]))
+        mean, variance = tf.nn.moments(z, [0])
+        return tf.nn.batch_normalization(z, mean, variance, shift, scale, 1e-3)
+    return z + shift
+
+
+def article_graph(with_bn):
+    """The article's network, loss and training step, by TensorFlow 1's means."""
+    weights = initial_weights()
+    x, y_ = v1.placeholder(tf.float32, [None, 784]), v1.placeholder(tf.float32, [None, 10])
+    activation_inputs = outputs = x
+    for matrix in weights[:2]:
+        activation_inputs = article_layer(outputs, matrix, with_bn)
+        outputs = tf.sigmoid(activation_inputs)
+    b3 = v1.Variable(tf.zeros([10]))
+    logits = tf.matmul(outputs, v1.Variable(weights[2])) + b3
+    loss = -tf.reduce_sum(y_ * tf.nn.log_softmax(logits))
+    step = v1.train.GradientDescentOptimizer(0.01).minimize(loss)
+    correct = tf.equal(tf.argmax(logits, 1), tf.argmax(y_, 1))
+    return x, y_, step, tf.reduce_mean(tf.cast(correct, tf.float32)), activation_inputs
+
+
+def train_as_in_the_article(data, steps, record_every, with_bn):
+    accuracies, inputs = [], []
+    with tf.Graph().as_default(), v1.Session() as session:
+        x, y_, step, accuracy, activation_inputs = article_graph(with_bn)
+        session.run(v1.global_variables_initializer())
+        for i in range(steps + 1):
+            if i % record_every == 0:
+                feed = {x: data.test.images, y_: data.test.labels}
+                found = session.run([accuracy, activation_inputs], feed)
+                accuracies.append(found[0])
+                inputs.append(found[1].mean(axis=0))
+            if i < steps:
+                images, labels = data.train.next_batch(60)
+                session.run(step, {x: images, y_: labels})
+    return np.array(accuracies), np.array(inputs)
+
+
+@pytest.mark.parametrize("name", ["without BN", "naive BN"])
+def test_a_hundred_steps_equal_the_articles_protocol(name):
+    data = mnist.load_mnist(source="digits", seed=5)
+    history = train({name: networks()[name]}, data, steps=100, record_every=20)[name]
+    data = mnist.load_mnist(source="digits", seed=5)
+    accuracies, inputs = train_as_in_the_article(data, 100, 20, with_bn=name == "naive BN")
+    np.testing.assert_allclose(history.test_accuracy, accuracies, atol=1.01 / len(data.test))
+    np.testing.assert_allclose(history.activation_inputs, inputs, atol=1e-4, rtol=1e-4)
+
+
+def test_history(digits):
+    histories = train(networks(), digits, steps=25, record_every=10)
+    assert list(histories) == ["without BN", "naive BN", "fixed BN"]
+    for history in histories.values():
+        np.testing.assert_array_equal(history.steps, [0, 10, 20, 25])
+        assert history.test_accuracy.shape == (4,)
+        assert history.test_accuracy.dtype == np.float32
+        assert history.activation_inputs.shape == (4, 100)
+
+
+def test_records_are_measurements_with_is_training_false(digits):
+    group = networks()
+    histories = train(group, digits, steps=30, record_every=30)
+    for name, network in group.items():
+        inputs = network.activation_inputs(digits.test.images, is_training=False)
+        predictions = np.argmax(network.output(inputs), axis=1)
+        accuracy = np.mean(predictions == digits.test.classes)
+        np.testing.assert_allclose(histories[name].test_accuracy[-1], accuracy, atol=1e-6)
+        np.testing.assert_allclose(
+            histories[name].activation_inputs[-1], np.mean(inputs, axis=0), atol=1e-4
+        )
+
+
+def test_each_step_is_gradient_descent_on_the_summed_cross_entropy(digits):
+    network = PlainNetwork(initial_weights(scheme="glorot"))
+    images, classes = digits.train.images[:60], digits.train.classes[:60]
+    before = network.output_biases.numpy()
+    logits = network(images, True).numpy().astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    gradient = (probabilities - np.eye(10)[classes]).sum(axis=0)
+    loss = training.gradient_descent_step(network, tf.constant(images), tf.constant(classes), 0.01)
+    np.testing.assert_allclose(network.output_biases, before - 0.01 * gradient, rtol=1e-4)
+    np.testing.assert_allclose(loss, -np.log(probabilities[range(60), classes]).sum(), rtol=1e-5)
+
+
+def test_measuring_changes_nothing():
+    """Whether the test set is looked at once or at every step, the same network comes out."""
+    seldom, often = networks(), networks()
+    train(seldom, mnist.load_mnist(source="digits"), steps=20, record_every=20)
+    train(often, mnist.load_mnist(source="digits"), steps=20, record_every=1)
+    for name, network in seldom.items():
+        for a, b in zip(network.variables, often[name].variables, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_same_seed_same_numbers():
+    first, second = (
+        train(networks(), mnist.load_mnist(source="digits", seed=9), steps=60, record_every=20)
+        for _ in range(2)
+    )
+    for name, history in first.items():
+        np.testing.assert_array_equal(history.test_accuracy, second[name].test_accuracy)
+        np.testing.assert_array_equal(history.activation_inputs, second[name].activation_inputs)
+
+
+def test_networks_are_trained_on_the_same_batches():
+    """Alone or beside others, a network ends the same."""
+    together, alone = networks(), networks()["naive BN"]
+    train(together, mnist.load_mnist(source="digits"), steps=20)
+    train({"alone": alone}, mnist.load_mnist(source="digits"), steps=20)
+    for a, b in zip(together["naive BN"].variables, alone.variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_integer_labels_train_alike():
+    results = [
+        train(networks(), mnist.load_mnist(source="digits", one_hot=one_hot), steps=10)
+        for one_hot in (True, False)
+    ]
+    for a, b in zip(*(result.values() for result in results), strict=True):
+        np.testing.assert_array_equal(a.test_accuracy, b.test_accuracy)
+
+
+def test_divergence_names_the_network_and_the_step(digits):
+    group = networks()
+    group["naive BN"].output_biases.assign([np.inf] + [0] * 9)
+    with pytest.raises(DivergenceError, match='"naive BN" is nan at step 1;') as caught:
+        train(group, digits, steps=100, record_every=10)
+    np.testing.assert_array_equal(caught.value.histories["without BN"].steps, [0])
+
+
+def test_divergence_midway_names_its_step(digits, monkeypatch):
+    """A loss that turns infinite at step 17 of 30, in the second of three stretches."""
+    compiled = training.compile_steps
+
+    def compile_with_fault(*arguments):
+        run_steps, seen = compiled(*arguments), []
+
+        def run(batches):
+            losses = run_steps(batches).numpy()
+            seen.append(len(batches))
+            if sum(seen) == 20:
+                losses[6, 2] = np.inf
+            return tf.constant(losses)
+
+        return run
+
+    monkeypatch.setattr(training, "compile_steps", compile_with_fault)
+    with pytest.raises(DivergenceError, match='"fixed BN" is inf at step 17;') as caught:
+        train(networks(), digits, steps=30, record_every=10)
+    np.testing.assert_array_equal(caught.value.histories["fixed BN"].steps, [0, 10])
+
+
+def test_ctrl_c_keeps_the_history(digits, monkeypatch, capsys):
+    compiled = training.compile_steps
+
+    def compile_with_interrupt(*arguments):
+        run_steps, calls = compiled(*arguments), []
+
+        def run(batches):
+            calls.append(batches)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return run_steps(batches)
+
+        return run
+
+    monkeypatch.setattr(training, "compile_steps", compile_with_interrupt)
+    histories = train(networks(), digits, steps=1000, record_every=10)
+    for history in histories.values():
+        np.testing.assert_array_equal(history.steps, [0, 10, 20])
+        assert history.activation_inputs.shape == (3, 100)
+    assert "the history up to step 20 is kept" in capsys.readouterr().out
+
+
+def test_progress_bar_shows_the_accuracies(digits, capsys):
+    histories = train(networks(), digits, steps=20, record_every=10)
+    shown = capsys.readouterr().out.split("\r")[-1]
+    assert "20/20" in shown
+    for name, history in histories.items():
+        assert f"{name} {history.test_accuracy[-1]:.3f}" in shown
+
+
+@pytest.mark.parametrize("argument", ["steps", "batch_size", "record_every"])
+def test_counts_below_one(digits, argument):
+    with pytest.raises(ValueError, match=f"{argument} must be 1 or more, found 0"):
+        train(networks(), digits, **{argument: 0})
+
+
+def test_no_networks(digits):
+    with pytest.raises(ValueError, match="networks must be 1 or more, found 0"):
+        train({}, digits)
+
+
+def test_many_steps_are_one_call(digits):
+    """No Python between steps: the traced function holds the loop."""
+    run_steps = training.compile_steps(networks(), digits.train, 60, 0.01)
+    operations = run_steps.get_concrete_function().graph.get_operations()
+    assert any(operation.type in ("While", "StatelessWhile") for operation in operations)
+    losses = run_steps(digits.train.next_indices(300).reshape(5, 60))
+    assert losses.shape == (5, 3)
