@@ -1,0 +1,89 @@
+"""How the committed notebooks are written; that they run is nbval's to test."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    node = nbformat.read(request.param, as_version=4)
+    nbformat.validate(node)
+    return node
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_there_are_notebooks():
+    assert [path.stem[:2] for path in NOTEBOOKS[:2]] == ["01", "02"]
+
+
+def test_opening_and_closing(notebook):
+    text = prose(notebook)
+    assert text.startswith("# ")
+    for phrase in ("**What you will do.**", "**What you will learn.**", "**What you need.**"):
+        assert phrase in notebook.cells[0].source
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert sections[-3:] == ["What to remember", "Try it yourself", "Further reading"]
+
+
+def test_one_run_from_top_to_bottom(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_parameters_are_names_in_one_tagged_cell(notebook):
+    (cell,) = [c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", [])]
+    assert cell is code_cells(notebook)[0]
+    for line in cell.source.splitlines():
+        assert re.match(r"[A-Z_]+ = ", line)
+    assert 'SOURCE = "auto"' in cell.source
+
+
+def test_cells_are_short(notebook):
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= 25, cell.source
+
+
+def test_outputs_are_clean(notebook):
+    for cell in code_cells(notebook):
+        assert "execution" not in cell.metadata  # time stamps
+        for output in cell.outputs:
+            assert output.output_type in ("stream", "display_data", "execute_result"), output
+            text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            assert output.get("name") != "stderr", text
+            assert not re.search(r"0x[0-9a-f]{6}|Warning|Traceback|\r", text), text
+
+
+def test_progress_bars_are_finished(notebook):
+    bars = re.findall(r"training: +(\d+)%", str([cell.outputs for cell in code_cells(notebook)]))
+    assert bars
+    assert set(bars) == {"100"}
+
+
+def test_made_on_real_mnist(notebook):
+    (set_up,) = [cell for cell in code_cells(notebook) if "load_mnist(" in cell.source]
+    assert "data: mnist; 55,000 training" in set_up.outputs[0].text
+
+
+def test_figures_are_shown(notebook):
+    for cell in code_cells(notebook):
+        if "figures.plot" in cell.source:
+            assert "plt.show()" in cell.source
+            assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def test_checked_outputs_exist(notebook):
+    checked = [cell for cell in code_cells(notebook) if "# NBVAL_CHECK_OUTPUT" in cell.source]
+    assert all(cell.outputs for cell in checked)
+    assert any("assert " in cell.source for cell in code_cells(notebook))

@@ -1,0 +1,91 @@
+"""The files around the package agree with one another."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+SUPPORTED = ["3.11", "3.12", "3.13"]
+
+
+def locked():
+    """Name → the versions pinned; more than one where platforms or Pythons differ."""
+    versions = {}
+    for name, version in re.findall(r"^([a-z0-9._-]+)==([^ \\;]+)", LOCK, re.MULTILINE):
+        versions.setdefault(name, []).append(version)
+    return versions
+
+
+def direct_requirements():
+    extras = PROJECT["optional-dependencies"].values()
+    texts = PROJECT["dependencies"] + [text for extra in extras for text in extra]
+    return [Requirement(text) for text in texts if not text.startswith("bn-tutorial")]
+
+
+@pytest.mark.parametrize("requirement", direct_requirements(), ids=lambda r: r.name)
+def test_each_dependency_is_locked_at_a_version_it_allows(requirement):
+    versions = locked()[requirement.name]
+    assert all(requirement.specifier.contains(version) for version in versions)
+
+
+def test_each_locked_package_has_hashes():
+    entries = re.split(r"^(?=[a-z0-9._-]+==)", LOCK, flags=re.MULTILINE)[1:]
+    assert len(entries) > 100
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_lock_names_no_address():
+    assert not re.search(r"://|--(extra-)?index|--find-links", LOCK)
+
+
+def test_supported_pythons():
+    specifier = SpecifierSet(PROJECT["requires-python"])
+    assert [f"3.{minor}" for minor in range(8, 16) if f"3.{minor}" in specifier] == SUPPORTED
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "not (3, 11) <= sys.version_info[:2] <= (3, 13)" in makefile
+    assert f"--python-version {SUPPORTED[0]} " in LOCK
+
+
+def test_conda_environment_installs_the_lock():
+    python, pip, from_pip = ENVIRONMENT["dependencies"]
+    assert python.removeprefix("python=") in SUPPORTED
+    assert pip == "pip"
+    assert from_pip == {"pip": ["-r requirements.lock"]}
+
+
+def test_workflow_covers_the_oldest_and_the_newest_python():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["test"]["strategy"]["matrix"]
+    assert matrix["python"] == [SUPPORTED[0], SUPPORTED[-1]]
+    assert {system.split("-")[0] for system in matrix["os"]} == {"ubuntu", "macos", "windows"}
+
+
+def test_readme_names_targets_that_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(
+        r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    named = set(re.findall(r"\bmake ([a-z]+)\b", readme))
+    assert {"run", "test", "lab"} <= named <= set(targets)
+
+
+def test_readme_lists_each_notebook():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        assert f"(notebooks/{path.name})" in readme
+
+
+def test_readme_shows_the_figure_of_notebook_1(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
+    from readme_figure import accuracy_figure
+
+    assert (ROOT / "notebooks/accuracy.png").read_bytes() == accuracy_figure()
+    assert "(notebooks/accuracy.png)" in (ROOT / "README.md").read_text(encoding="utf-8")
