@@ -19,6 +19,9 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 NBVAL := $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
 	--nbval-cell-timeout=600 --nbval-kernel-startup-timeout=120
+# Of a progress bar that was redrawn in place, keep what it showed last.
+TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
+	--CoalesceStreamsPreprocessor.enabled=True
 
 .PHONY: help run test unit lint notebooks-mnist notebooks-digits lab refresh clean
 .DELETE_ON_ERROR:
@@ -31,8 +34,9 @@ run: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks; pages and executed n
 		echo "$$name"; \
 		$(BIN)/python -m papermill --log-level WARNING --progress-bar --cwd notebooks \
 			notebooks/$$name.ipynb build/$$name.ipynb || exit 1; \
+		$(TIDY) build/$$name.ipynb || exit 1; \
 		PYTHONPATH=notebooks $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
-			--CoalesceStreamsPreprocessor.enabled=True build/$$name.ipynb || exit 1; \
+			build/$$name.ipynb || exit 1; \
 	done
 	@echo "Done. Open one of these pages in a browser, or the notebook beside it in JupyterLab:"
 	@for name in $(NAMES); do echo "  $(CURDIR)/build/$$name.html"; done
@@ -66,8 +70,7 @@ lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in place
 	$(BIN)/python -m nbconvert --to notebook --inplace --execute \
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
-	$(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
-		--CoalesceStreamsPreprocessor.enabled=True $(NOTEBOOKS)
+	$(TIDY) $(NOTEBOOKS)
 	$(BIN)/python notebooks/readme_figure.py
 
 clean:  ## remove the environment and all results; downloaded data stay
