@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bn_tutorial.mnist_files import MnistError, mnist_arrays, notice, read_idx
+from bn_tutorial.idx import MnistError, read_idx
+from bn_tutorial.mirrors import notice
+from bn_tutorial.mnist_files import mnist_arrays
 
 __all__ = ["Dataset", "Datasets", "MnistError", "load_mnist", "read_idx"]
 

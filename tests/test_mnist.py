@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bn_tutorial import mnist, mnist_files
+from bn_tutorial import mirrors, mnist, mnist_files
 from bn_tutorial.mnist import Dataset, MnistError, load_mnist
 
 
@@ -16,7 +16,7 @@ def no_mnist(monkeypatch, tmp_path):
     """A machine without MNIST and without network."""
     monkeypatch.delenv(mnist_files.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setattr(mnist_files, "default_dir", lambda: tmp_path / "data")
-    monkeypatch.setattr(mnist_files, "MIRRORS", ("http://127.0.0.1:1/",))
+    monkeypatch.setattr(mirrors, "MIRRORS", ("http://127.0.0.1:1/",))
 
 
 class TestDataset:

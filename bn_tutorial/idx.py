@@ -1,0 +1,83 @@
+"""Safe readers for the two formats MNIST comes in: IDX, and NumPy's archive.
+
+Whatever bytes a file holds, the result is an array or a `MnistError`, within a bound of memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+MAXIMUM_BYTES = 2**28  # of an unpacked file: five times the largest of MNIST's
+IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+class MnistError(Exception):
+    """MNIST can't be had, or a file of it is not what it should be."""
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read one IDX file, the format of MNIST; gzip is recognised by its first bytes.
+
+    The format: two zero bytes, a type code, the number of dimensions, each dimension as 4 bytes,
+    then the values; all big-endian. At most `MAXIMUM_BYTES` of values are read.
+
+    Returns:
+        An array of the file's shape and type, read-only.
+
+    Raises:
+        MnistError: with the file, what was expected and what was found.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if file.peek(2)[:2] == b"\x1f\x8b":
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _parse_idx(unpacked, path)
+            return _parse_idx(file, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MnistError(f"{path}: expected a readable IDX file, found: {error}") from error
+
+
+def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: str | os.PathLike[str]) -> np.ndarray:
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in IDX_TYPES:
+        raise MnistError(f"{path}: expected IDX (0, 0, type code, dimensions), found {magic!r}")
+    header = stream.read(4 * magic[3])
+    if len(header) < 4 * magic[3]:
+        raise MnistError(f"{path}: expected {magic[3]} dimensions, found {len(header)} bytes")
+    shape = struct.unpack(f">{magic[3]}I", header)
+    dtype = np.dtype(IDX_TYPES[magic[2]])
+    size = math.prod(shape) * dtype.itemsize
+    if size > MAXIMUM_BYTES:
+        raise MnistError(f"{path}: expected {MAXIMUM_BYTES:,} bytes at most, found shape {shape}")
+    values = stream.read(size + 1)  # one more shows what is too long, and has gzip check its end
+    if len(values) != size:
+        found = f"only {len(values):,}" if len(values) < size else "more"
+        raise MnistError(f"{path}: expected {size:,} bytes for shape {shape}, found {found}")
+    try:
+        return np.ndarray(shape, dtype, values).astype(dtype.newbyteorder("="), copy=False)
+    except ValueError as error:  # more dimensions than NumPy has, or 0 times too many
+        raise MnistError(f"{path}: expected an array, found shape {shape}: {error}") from error
+
+
+def read_npz(path: Path, key: str) -> np.ndarray:
+    """One array of a NumPy archive, such as Keras's mnist.npz; nothing is ever unpickled."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = archive.getinfo(f"{key}.npy").file_size
+        if size > MAXIMUM_BYTES:
+            raise MnistError(f"{path}: expected {key} of {MAXIMUM_BYTES:,} bytes at most")
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[key]
+    except (OSError, EOFError, KeyError, ValueError, MemoryError, zlib.error) as error:
+        raise MnistError(f"{path}: expected an archive with {key}, found: {error}") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise MnistError(f"{path}: expected a NumPy archive, found: {error}") from error
