@@ -23,7 +23,7 @@ NBVAL := $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run test unit lint notebooks-mnist notebooks-digits lab refresh clean
+.PHONY: help run test unit lint notebooks-mnist notebooks-digits lab refresh fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -72,6 +72,9 @@ refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in plac
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
 	$(TIDY) $(NOTEBOOKS)
 	$(BIN)/python notebooks/readme_figure.py
+
+fuzz: $(INSTALLED)  ## damaged files for the MNIST loader, SECONDS=60
+	$(BIN)/python -m tests.fuzz_read_idx --seconds $(or $(SECONDS),60)
 
 clean:  ## remove the environment and all results; downloaded data stay
 	rm -rf .venv build notebooks/checkpoints .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,16 @@
+"""Loads the small MNIST of `faulty_mirror` into a folder, in a process that can be killed."""
+
+import sys
+
+import numpy as np
+
+from bn_tutorial import mirrors, mnist_files
+from tests.faulty_mirror import small_mnist
+
+folder, *addresses = sys.argv[1:]
+_, mnist_files.FILES, expected = small_mnist()
+mirrors.MIRRORS = tuple(addresses)
+print("ready", flush=True)
+for array, right in zip(mnist_files.mnist_arrays(folder), expected, strict=True):
+    assert np.array_equal(array, right)
+print("loaded", flush=True)

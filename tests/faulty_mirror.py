@@ -1,0 +1,111 @@
+"""A small web server on 127.0.0.1 that plays mirrors, good and bad, and a small MNIST to serve."""
+
+import gzip
+import hashlib
+import struct
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+from bn_tutorial.mnist_files import FILES, PublishedFile
+
+PAUSE = 1.5  # seconds a stalling mirror stands still; the tests' timeouts are shorter
+
+
+def idx_bytes(array):
+    """A uint8 array as an IDX file."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.tobytes()
+
+
+def small_mnist():
+    """MNIST's files, but small: contents by name, and what `mnist_files.FILES` says of them."""
+    generator = np.random.default_rng(0)
+    contents, published, arrays = {}, {}, []
+    for name, real in FILES.items():
+        shape = (real.shape[0] // 200, *real.shape[1:])
+        array = generator.integers(0, 10, size=shape, dtype=np.uint8)
+        content = gzip.compress(idx_bytes(array), mtime=0)
+        contents[f"{name}.gz"] = content
+        published[name] = PublishedFile(
+            hashlib.sha256(content).hexdigest(),
+            hashlib.sha256(array.tobytes()).hexdigest(),
+            shape,
+            real.npz_name,
+        )
+        arrays.append(array)
+    return contents, published, arrays
+
+
+class FaultyMirrors:
+    """`server.url("404")` is the address of a mirror with that fault; see the methods below."""
+
+    def __init__(self, contents):
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                fault, name = self.path.strip("/").split("/")
+                outer.requests.append((fault, name))
+                getattr(outer, f"answer_{fault}", outer.answer_status)(self, fault, contents[name])
+
+            def log_message(self, *arguments):
+                pass
+
+        self.requests = []
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *arguments: None  # clients that are killed are expected
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def url(self, fault):
+        return f"http://127.0.0.1:{self.server.server_port}/{fault}/"
+
+    def send(self, handler, body, length=None, kind="application/gzip"):
+        handler.send_response(200)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(body) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def answer_status(self, handler, fault, content):
+        handler.send_error(int(fault))
+
+    def answer_good(self, handler, fault, content):
+        self.send(handler, content)
+
+    def answer_html(self, handler, fault, content):
+        self.send(handler, b"<html>Sign in to the network</html>", kind="text/html")
+
+    def answer_wrong(self, handler, fault, content):
+        self.send(handler, content[:100] + bytes([content[100] ^ 1]) + content[101:])
+
+    def answer_midway(self, handler, fault, content):
+        self.send(handler, content[: len(content) // 2], length=len(content))
+
+    def answer_empty(self, handler, fault, content):
+        self.send(handler, b"")
+
+    def answer_silent(self, handler, fault, content):
+        time.sleep(PAUSE)
+
+    def answer_stalling(self, handler, fault, content):
+        self.send(handler, content[:100], length=len(content))
+        time.sleep(PAUSE)
+
+    def answer_slow(self, handler, fault, content):
+        """All of it, in about half a second."""
+        self.send(handler, b"", length=len(content))
+        size = len(content) // 10 + 1
+        for start in range(0, len(content), size):
+            handler.wfile.write(content[start : start + size])
+            handler.wfile.flush()
+            time.sleep(0.01)
+
+    def answer_endless(self, handler, fault, content):
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(4000):
+            handler.wfile.write(bytes(2**16))
