@@ -80,9 +80,13 @@ class Network(tf.Module):
 
     def activation_inputs(self, images: tf.Tensor, is_training: bool) -> tf.Tensor:
         """What the last hidden layer's sigmoid is fed: `[batch, 784]` → `[batch, units]`."""
-        fed = self.activation_input(0, images, is_training)
+        return self.all_activation_inputs(images, is_training)[-1]
+
+    def all_activation_inputs(self, images: tf.Tensor, is_training: bool) -> list[tf.Tensor]:
+        """What the sigmoids are fed, hidden layer by hidden layer: each `[batch, units]`."""
+        fed = [self.activation_input(0, images, is_training)]
         for layer in range(1, len(self.hidden_weights)):
-            fed = self.activation_input(layer, tf.sigmoid(fed), is_training)
+            fed.append(self.activation_input(layer, tf.sigmoid(fed[-1]), is_training))
         return fed
 
     def output(self, activation_inputs: tf.Tensor) -> tf.Tensor:

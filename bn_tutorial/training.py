@@ -14,8 +14,9 @@ from tqdm import tqdm
 from bn_tutorial.mnist import Dataset, Datasets
 from bn_tutorial.networks import Network
 
-# The step, and what `compile_measurement` measured at it.
-Record = tuple[int, list[tuple[tf.Tensor, tf.Tensor]]]
+Observe = Callable[[Network, tf.Tensor], tf.Tensor]
+Measurement = tuple[tf.Tensor, ...]  # of one network; see `compile_measurement`
+Record = tuple[int, list[Measurement]]  # the step, and a measurement for each network
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class History:
         test_accuracy: float32 `[records]`, in [0, 1].
         activation_inputs: float32 `[records, units]`: what each unit of the last hidden layer is
             fed, its mean over the test set.
+        observations: `[records, ...]`: what `train` was asked to observe besides, or None.
     """
 
     steps: np.ndarray
     test_accuracy: np.ndarray
     activation_inputs: np.ndarray
+    observations: np.ndarray | None = None
 
 
 class DivergenceError(ArithmeticError):
@@ -47,8 +50,11 @@ def train(
     data: Datasets,
     steps: int = 40_000,
     batch_size: int = 60,
-    learning_rate: float = 0.01,
+    learning_rate: float | Mapping[str, float] = 0.01,
     record_every: int = 50,
+    *,
+    observe: Observe | None = None,
+    stop_when_diverged: bool = True,
 ) -> dict[str, History]:
     """Train networks side by side, on the same batches, by plain gradient descent.
 
@@ -61,8 +67,12 @@ def train(
         data: batches come from `data.train`, measurements from `data.test`.
         steps: how many.
         batch_size: samples a step.
-        learning_rate: of gradient descent.
+        learning_rate: of gradient descent; one for all, or one for each by name.
         record_every: steps from one record to the next.
+        observe: what else to record of each network: a function of the network and of the test
+            images, float32 `[n, 784]`. It is compiled, and must not change the network.
+        stop_when_diverged: whether a loss that is not finite ends the training with an error. If
+            not, the accuracy of that network is NaN from then on, and the others go on.
 
     Returns:
         A `History` by name.
@@ -70,12 +80,15 @@ def train(
     Raises:
         ValueError: no networks, or `steps`, `batch_size` or `record_every` below 1.
         DivergenceError: a loss is NaN or infinite; names the network and the step.
+        KeyError: `learning_rate` does not name a network.
     """
     _require_positive(
         networks=len(networks), steps=steps, batch_size=batch_size, record_every=record_every
     )
-    run_steps = compile_steps(networks, data.train, batch_size, learning_rate)
-    measure = compile_measurement(networks, data.test)
+    rates = learning_rate if isinstance(learning_rate, Mapping) else {}
+    rates = {name: rates[name] if rates else learning_rate for name in networks}
+    run_steps = compile_steps(networks, data.train, batch_size, rates)
+    measure = compile_measurement(networks, data.test, observe)
     records = [(0, measure())]
     try:
         with tqdm(total=steps, unit=" steps", desc="training", file=sys.stdout) as progress:
@@ -83,7 +96,8 @@ def train(
                 count = min(record_every, steps - start)
                 indices = data.train.next_indices(count * batch_size)
                 losses = run_steps(indices.reshape(count, batch_size))
-                _require_finite(losses.numpy(), start, networks, records)
+                if stop_when_diverged:
+                    _require_finite(losses.numpy(), start, networks, records)
                 records.append((start + count, measure()))
                 progress.set_postfix_str(_accuracies(networks, records[-1]), refresh=False)
                 progress.update(count)
@@ -97,9 +111,6 @@ def gradient_descent_step(
 ) -> tf.Tensor:
     """One step down the gradient of the cross entropy, summed over the batch.
 
-    The loss is computed from the logits: `-Σ y·log(softmax)` would be NaN as soon as a probability
-    underflows.
-
     Args:
         network: its trainable variables are changed.
         images: float32 `[batch, 784]`.
@@ -109,18 +120,32 @@ def gradient_descent_step(
     Returns:
         The loss before the step, a scalar.
     """
-    with tf.GradientTape() as tape:
-        logits = network(images, is_training=True)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        loss = tf.reduce_sum(losses)
-    variables = network.trainable_variables
-    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+    loss, gradients = loss_and_gradients(network, images, labels)
+    for variable, gradient in zip(network.trainable_variables, gradients, strict=True):
         variable.assign_sub(learning_rate * gradient)
     return loss
 
 
+def loss_and_gradients(
+    network: Network, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """The cross entropy summed over the batch, and its gradient for each trainable variable.
+
+    The loss is computed from the logits: `-Σ y·log(softmax)` would be NaN as soon as a probability
+    underflows.
+    """
+    with tf.GradientTape() as tape:
+        logits = network(images, is_training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_sum(losses)
+    return loss, tape.gradient(loss, network.trainable_variables)
+
+
 def compile_steps(
-    networks: Mapping[str, Network], dataset: Dataset, batch_size: int, learning_rate: float
+    networks: Mapping[str, Network],
+    dataset: Dataset,
+    batch_size: int,
+    learning_rates: Mapping[str, float],
 ) -> Callable[[np.ndarray], tf.Tensor]:
     """Many training steps as one function: int32 `[steps, batch_size]`, which samples → losses.
 
@@ -136,8 +161,8 @@ def compile_steps(
             batch_images = floats(tf.gather(pixels, batches[step]))
             batch_labels = tf.gather(labels, batches[step])
             step_losses = [
-                gradient_descent_step(network, batch_images, batch_labels, learning_rate)
-                for network in networks.values()
+                gradient_descent_step(network, batch_images, batch_labels, learning_rates[name])
+                for name, network in networks.items()
             ]
             losses = losses.write(step, tf.stack(step_losses))
         return losses.stack()
@@ -146,22 +171,26 @@ def compile_steps(
 
 
 def compile_measurement(
-    networks: Mapping[str, Network], dataset: Dataset
-) -> Callable[[], list[tuple[tf.Tensor, tf.Tensor]]]:
+    networks: Mapping[str, Network], dataset: Dataset, observe: Observe | None = None
+) -> Callable[[], list[Measurement]]:
     """A function that measures each network on a whole data set, and changes none.
 
-    It returns, a network: the accuracy, a scalar; the mean activation inputs, `[units]`.
+    It returns, a network: the accuracy, a scalar; the mean activation inputs, `[units]`; what
+    `observe` returns, if given. The accuracy is NaN where a logit is not a finite number.
     """
     images, labels = floats(tf.constant(dataset.pixels)), tf.constant(dataset.classes)
 
     @tf.function
-    def measure() -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def measure() -> list[Measurement]:
         measured = []
         for network in networks.values():
             activation_inputs = network.activation_inputs(images, is_training=False)
-            predictions = tf.argmax(network.output(activation_inputs), axis=1, output_type=tf.int32)
-            accuracy = tf.reduce_mean(tf.cast(predictions == labels, tf.float32))
-            measured.append((accuracy, tf.reduce_mean(activation_inputs, axis=0)))
+            logits = network.output(activation_inputs)
+            correct = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
+            accuracy = tf.reduce_mean(tf.cast(correct, tf.float32))
+            accuracy += 0 * tf.reduce_sum(logits)  # NaN stays NaN
+            observed = [observe(network, images)] if observe else []
+            measured.append((accuracy, tf.reduce_mean(activation_inputs, axis=0), *observed))
         return measured
 
     return measure
@@ -173,9 +202,9 @@ def floats(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _accuracies(networks: Mapping[str, Network], record: Record) -> str:
-    accuracies = [float(accuracy) for accuracy, _ in record[1]]
+    accuracies = [float(measured[0]) for measured in record[1]]
     if len(networks) > 3:
-        return f"accuracies {min(accuracies):.3f} to {max(accuracies):.3f}"
+        return f"accuracies {np.nanmin(accuracies):.3f} to {np.nanmax(accuracies):.3f}"
     return ", ".join(f"{name} {a:.3f}" for name, a in zip(networks, accuracies, strict=True))
 
 
@@ -183,9 +212,8 @@ def _histories(networks: Mapping[str, Network], records: list[Record]) -> dict[s
     steps = np.array([step for step, _ in records])
     return {
         name: History(
-            steps=steps,
-            test_accuracy=np.array([measured[index][0] for _, measured in records]),
-            activation_inputs=np.array([measured[index][1] for _, measured in records]),
+            steps,
+            *(np.array(values) for values in zip(*(r[1][index] for r in records), strict=True)),
         )
         for index, name in enumerate(networks)
     }

@@ -223,7 +223,9 @@ def test_no_networks(digits):
 
 def test_many_steps_are_one_call(digits):
     """No Python between steps: the traced function holds the loop."""
-    run_steps = training.compile_steps(networks(), digits.train, 60, 0.01)
+    run_steps = training.compile_steps(
+        networks(), digits.train, 60, dict.fromkeys(networks(), 0.01)
+    )
     operations = run_steps.get_concrete_function().graph.get_operations()
     assert any(operation.type in ("While", "StatelessWhile") for operation in operations)
     losses = run_steps(digits.train.next_indices(300).reshape(5, 60))
