@@ -54,14 +54,18 @@ class BatchNormVariables(tf.Module):
 
     `gamma` (ones) and `beta` (zeros) are trained. `pop_mean` (zeros) and `pop_var` (ones) estimate
     the population; `batch_norm_wrapper` updates them, gradient descent leaves them alone.
+
+    With `correct_start` there is also `steps`, the number of batches seen, and the values the
+    population starts from have no share in its estimate.
     """
 
-    def __init__(self, units: int, name: str | None = None) -> None:
+    def __init__(self, units: int, correct_start: bool = False, name: str | None = None) -> None:
         super().__init__(name=name)
         self.gamma = tf.Variable(tf.ones([units]), name="gamma")
         self.beta = tf.Variable(tf.zeros([units]), name="beta")
         self.pop_mean = tf.Variable(tf.zeros([units]), trainable=False, name="pop_mean")
         self.pop_var = tf.Variable(tf.ones([units]), trainable=False, name="pop_var")
+        self.steps = tf.Variable(0.0, trainable=False, name="steps") if correct_start else None
 
 
 def batch_norm_wrapper(
@@ -97,6 +101,8 @@ def batch_norm_wrapper(
     inputs = _as_batch(inputs)
     if is_training:
         inputs = _require_statistics(inputs, decay)
+        if variables.steps is not None:
+            decay = corrected_decay(decay, variables.steps.assign_add(1))
         mean, variance = tf.nn.moments(inputs, axes=[0])
         variables.pop_mean.assign(decay * variables.pop_mean + (1 - decay) * mean)
         variables.pop_var.assign(decay * variables.pop_var + (1 - decay) * variance)
@@ -105,6 +111,19 @@ def batch_norm_wrapper(
     return tf.nn.batch_normalization(
         inputs, mean, variance, variables.beta, variables.gamma, epsilon
     )
+
+
+def corrected_decay(decay: float, step: tf.Tensor) -> tf.Tensor:
+    """The decay for batch number `step`, from 1, with which smoothing forgets its start at once.
+
+    After t batches plain smoothing from 0 holds 1 − decay^t of what it should; Adam (Kingma and Ba,
+    2015) divides by that. Smoothing with `decay · (1 − decay^(t−1)) / (1 − decay^t)` gives the same
+    estimate from whatever start, with nothing to divide by afterwards: 0 for the first batch, about
+    (t − 1) / t, a plain average, for the next ones, and `decay` in the end.
+    """
+    if decay == 1:
+        return (step - 1) / step
+    return decay * (1 - decay ** (step - 1)) / (1 - decay**step)
 
 
 def _as_batch(inputs: tf.Tensor) -> tf.Tensor:

@@ -130,15 +130,56 @@ class NaiveBatchNormNetwork(Network):
         return batch_norm(z, self.gammas[layer], self.betas[layer])
 
 
-class BatchNormNetwork(Network):
-    """BN as it should be: batch statistics in training, the population's otherwise."""
+class NoisyBatchNormNetwork(NaiveBatchNormNetwork):
+    """Naive BN whose outputs are shifted and scaled at random, anew at each training step.
+
+    The activation inputs are unstable again, although BN is there: the experiment of Santurkar et
+    al. (2018, section 2.1). Each unit's shift is drawn from N(0, `noise`²), its scale from
+    [1, 1 + `noise`]; both are the same for all samples of a step.
+    """
 
     def __init__(
-        self, weights: Sequence[np.ndarray], decay: float = DECAY, name: str | None = None
+        self, weights: Sequence[np.ndarray], noise: float, seed: int = 0, name: str | None = None
+    ) -> None:
+        super().__init__(weights, name)
+        self.noise = noise
+        self.seed = seed
+        self.step = tf.Variable(0, trainable=False, name="step")
+
+    def activation_input(self, layer: int, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`scale · BN(Wx) + shift` in training, and `BN(Wx)` otherwise."""
+        z = super().activation_input(layer, inputs, is_training)
+        if not is_training:
+            return z
+        if layer == 0:
+            self.step.assign_add(1)
+        return self.add_noise(layer, z)
+
+    def add_noise(self, layer: int, z: tf.Tensor) -> tf.Tensor:
+        """The present step's noise, on what BN returns in hidden layer `layer`."""
+        units = [self.hidden_units[layer]]
+        seeds = [[self.seed + 2 * layer + i, self.step] for i in range(2)]
+        shift = self.noise * tf.random.stateless_normal(units, seeds[0])
+        scale = 1 + self.noise * tf.random.stateless_uniform(units, seeds[1])
+        return scale * z + shift
+
+
+class BatchNormNetwork(Network):
+    """BN as it should be: batch statistics in training, the population's otherwise.
+
+    With `correct_start` the estimate of the population forgets at once what it started from.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[np.ndarray],
+        decay: float = DECAY,
+        correct_start: bool = False,
+        name: str | None = None,
     ) -> None:
         super().__init__(weights, name)
         self.decay = decay
-        self.batch_norms = [BatchNormVariables(units) for units in self.hidden_units]
+        self.batch_norms = [BatchNormVariables(units, correct_start) for units in self.hidden_units]
 
     def activation_input(self, layer: int, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
         """`BN(Wx)`, with the statistics that `is_training` chooses."""

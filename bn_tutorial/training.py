@@ -36,6 +36,11 @@ class History:
     activation_inputs: np.ndarray
     observations: np.ndarray | None = None
 
+    def steps_to(self, accuracy: float) -> int | None:
+        """The first recorded step with this test accuracy or more; None if there was none."""
+        reached = self.steps[self.test_accuracy >= accuracy]
+        return int(reached[0]) if len(reached) else None
+
 
 class DivergenceError(ArithmeticError):
     """A loss is no longer a finite number; `histories` is what had been recorded by then."""

@@ -8,6 +8,7 @@ from bn_tutorial.batch_norm import (
     batch_norm_builtin,
     batch_norm_by_hand,
     batch_norm_wrapper,
+    corrected_decay,
 )
 
 BOTH = pytest.mark.parametrize("batch_norm", [batch_norm_by_hand, batch_norm_builtin])
@@ -177,3 +178,39 @@ class TestWrapper:
     def test_decay_out_of_range(self, decay):
         with pytest.raises(ValueError, match=rf"decay must be in \[0, 1\], found {decay}"):
             batch_norm_wrapper(tf.ones([2, 2]), BatchNormVariables(2), True, decay=decay)
+
+
+class TestCorrectedStart:
+    def smooth(self, generator, decay, batches=30):
+        """A corrected layer after some batches, and the statistics of those batches."""
+        variables = BatchNormVariables(3, correct_start=True)
+        variables.pop_mean.assign([1e3, -1e3, 7.0])  # a start that must leave no trace
+        inputs = generator.normal(4, 2, size=(batches, 20, 3)).astype(np.float32)
+        for batch in inputs:
+            batch_norm_wrapper(batch, variables, is_training=True, decay=decay)
+        return variables, inputs.mean(axis=1), inputs.var(axis=1)
+
+    @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.999])
+    @pytest.mark.parametrize("batches", [1, 2, 30])
+    def test_is_smoothing_divided_by_one_minus_decay_to_the_t(self, generator, decay, batches):
+        variables, means, variances = self.smooth(generator, decay, batches)
+        shares = (1 - decay) * decay ** np.arange(batches)[::-1]
+        shares /= 1 - decay**batches
+        np.testing.assert_allclose(variables.pop_mean, shares @ means, rtol=1e-3)
+        np.testing.assert_allclose(variables.pop_var, shares @ variances, rtol=1e-3)
+        assert variables.steps.numpy() == batches
+
+    def test_decay_one_is_the_plain_average(self, generator):
+        variables, means, variances = self.smooth(generator, 1)
+        np.testing.assert_allclose(variables.pop_mean, means.mean(axis=0), rtol=1e-4)
+        np.testing.assert_allclose(variables.pop_var, variances.mean(axis=0), rtol=1e-4)
+
+    def test_in_the_end_it_is_the_decay(self):
+        np.testing.assert_allclose(corrected_decay(0.99, tf.constant(1e4)), 0.99, rtol=1e-6)
+
+    def test_prediction_changes_nothing(self, generator):
+        variables, _, _ = self.smooth(generator, 0.9)
+        before = [variable.numpy() for variable in variables.variables]
+        batch_norm_wrapper(tf.ones([5, 3]), variables, is_training=False)
+        for a, b in zip(before, variables.variables, strict=True):
+            np.testing.assert_array_equal(a, b)

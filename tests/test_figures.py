@@ -66,3 +66,34 @@ def test_smoothing():
     np.testing.assert_array_equal(drawn["one batch"], values)
     np.testing.assert_array_equal(drawn["decay 0.9"], series)
     np.testing.assert_array_equal(drawn["population"], [2.0, 2.0])
+
+
+def test_accuracy_bands(histories):
+    without, naive = histories.values()
+    groups = {("without BN", "a"): [without, naive], ("naive BN", "b"): [naive]}
+    (ax,) = figures.plot_accuracy_bands(groups, "title", ylim=(0, 1)).axes
+    both = np.array([without.test_accuracy, naive.test_accuracy])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), both.mean(axis=0))
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (both.min(), both.max())
+    assert [line.get_label() for line in ax.lines] == ["without BN, a", "naive BN, b"]
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
+
+
+def test_rate_grid():
+    grid = np.array([[0.1, 0.9, np.nan]])
+    figure = figures.plot_rate_grid({"without BN": grid, "fixed BN": grid}, [1], [0.1, 1, 3], "t")
+    for ax, name in zip(figure.axes, ("without BN", "fixed BN"), strict=False):
+        assert ax.get_title() == name
+        assert [text.get_text() for text in ax.texts] == ["0.10", "0.90", "×"]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "3"]
+
+
+def test_percentiles(generator):
+    observations = generator.normal(size=(4, 3, 7))
+    history = History(np.arange(4), np.zeros(4), np.zeros((4, 7)), observations)
+    axes = figures.plot_percentiles({"without BN": history, "naive BN": history}, 5, "t").axes
+    for ax in axes:
+        drawn = np.array([line.get_ydata() for line in ax.lines]).T
+        np.testing.assert_array_equal(drawn, observations[:, :, 5])
+    assert axes[0].get_ylim() == axes[1].get_ylim()

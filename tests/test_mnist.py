@@ -103,6 +103,15 @@ class TestDigits:
         assert len(load_mnist(source="digits", validation_size=0).validation) == 0
 
 
+def test_binarized():
+    data = load_mnist(source="digits")
+    binary = mnist.binarized(data)
+    assert set(np.unique(binary.train.pixels)) == {0, 255}
+    np.testing.assert_array_equal(binary.test.images, data.test.pixels >= 128)
+    np.testing.assert_array_equal(binary.validation.labels, data.validation.labels)
+    assert binary.source == "digits"
+
+
 class TestLoadMnist:
     def test_auto_falls_back_with_a_notice(self, no_mnist, capsys):
         data = load_mnist()

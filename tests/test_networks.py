@@ -7,6 +7,7 @@ import tensorflow as tf
 from bn_tutorial.networks import (
     BatchNormNetwork,
     NaiveBatchNormNetwork,
+    NoisyBatchNormNetwork,
     PlainNetwork,
     build_graph,
     initial_weights,
@@ -138,6 +139,45 @@ class TestNetworks:
         assert sizes[PlainNetwork] == 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10
         assert sizes[NaiveBatchNormNetwork] == sizes[PlainNetwork] + 2 * 100
         assert sizes[BatchNormNetwork] == sizes[NaiveBatchNormNetwork]
+
+
+class TestNoisyBatchNormNetwork:
+    def test_without_noise_it_is_naive_bn(self, images):
+        weights = initial_weights()
+        noisy, naive = NoisyBatchNormNetwork(weights, noise=0.0), NaiveBatchNormNetwork(weights)
+        np.testing.assert_array_equal(noisy(images, True), naive(images, True))
+
+    def test_outside_training_there_is_no_noise(self, images):
+        weights = initial_weights()
+        noisy, naive = NoisyBatchNormNetwork(weights, noise=2.0), NaiveBatchNormNetwork(weights)
+        np.testing.assert_array_equal(noisy(images, False), naive(images, False))
+        assert noisy.step.numpy() == 0
+
+    def test_noise_is_new_at_each_step_and_one_for_the_whole_batch(self, images):
+        network = NoisyBatchNormNetwork(initial_weights(layer_sizes=(784, 50, 10)), noise=0.5)
+        clean = network.activation_inputs(images, False).numpy()
+        first, second = (network.activation_inputs(images, True).numpy() for _ in range(2))
+        assert network.step.numpy() == 2
+        assert np.abs(first - second).mean() > 0.1
+        for noisy in (first, second):  # for each unit a line: scale · clean + shift
+            scale = noisy.std(axis=0) / clean.std(axis=0)
+            shift = noisy.mean(axis=0) - scale * clean.mean(axis=0)
+            np.testing.assert_allclose(noisy, scale * clean + shift, atol=1e-4)
+            assert np.all((scale > 1 - 1e-4) & (scale < 1.5 + 1e-4))
+            assert 0.3 < shift.std() < 0.7
+
+    def test_present_noise_can_be_looked_at(self, images):
+        network = NoisyBatchNormNetwork(initial_weights(layer_sizes=(784, 50, 10)), noise=0.5)
+        fed = network.activation_inputs(images, True)
+        clean = network.activation_inputs(images, False)
+        np.testing.assert_allclose(network.add_noise(0, clean), fed, atol=1e-6)
+
+    def test_seed(self, images):
+        outputs = [
+            NoisyBatchNormNetwork(initial_weights(), 0.5, seed)(images, True) for seed in (1, 1, 2)
+        ]
+        np.testing.assert_array_equal(outputs[0], outputs[1])
+        assert not np.array_equal(outputs[0], outputs[2])
 
 
 class TestCheckpoint:

@@ -216,6 +216,54 @@ def test_counts_below_one(digits, argument):
         train(networks(), digits, **{argument: 0})
 
 
+def test_a_learning_rate_for_each():
+    """Each network trains as it would alone at its own rate."""
+    weights = initial_weights(scheme="glorot")
+    together = {rate: PlainNetwork(weights) for rate in (0.01, 0.001)}
+    rates = {rate: rate for rate in together}
+    train(together, mnist.load_mnist(source="digits"), steps=20, learning_rate=rates)
+    for rate, network in together.items():
+        alone = PlainNetwork(weights)
+        data = mnist.load_mnist(source="digits")
+        train({"alone": alone}, data, steps=20, learning_rate=rate)
+        for a, b in zip(network.variables, alone.variables, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_learning_rate_that_is_missing(digits):
+    with pytest.raises(KeyError, match="naive BN"):
+        train(networks(), digits, learning_rate={"without BN": 0.1})
+
+
+def test_observations(digits):
+    def observe(network, images):
+        return tf.reduce_max(network.activation_inputs(images, is_training=False), axis=0)
+
+    group = networks()
+    histories = train(group, digits, steps=20, record_every=10, observe=observe)
+    for name, network in group.items():
+        assert histories[name].observations.shape == (3, 100)
+        expected = observe(network, digits.test.images)
+        np.testing.assert_allclose(histories[name].observations[-1], expected, atol=1e-4)
+
+
+def test_one_that_diverges_need_not_stop_the_others(digits):
+    group = networks()
+    group["naive BN"].output_biases.assign([np.inf] + [0] * 9)
+    histories = train(group, digits, steps=20, record_every=10, stop_when_diverged=False)
+    assert np.isnan(histories["naive BN"].test_accuracy).all()
+    for name in ("without BN", "fixed BN"):
+        assert np.isfinite(histories[name].test_accuracy).all()
+        assert len(histories[name].steps) == 3
+
+
+def test_steps_to():
+    history = training.History(np.array([0, 10, 20]), np.array([0.1, 0.8, 0.7]), np.zeros((3, 1)))
+    assert history.steps_to(0.05) == 0
+    assert history.steps_to(0.75) == 10
+    assert history.steps_to(0.9) is None
+
+
 def test_no_networks(digits):
     with pytest.raises(ValueError, match="networks must be 1 or more, found 0"):
         train({}, digits)
