@@ -1,0 +1,79 @@
+"""Precise population statistics: averaged over many batches, with the weights held still."""
+
+from __future__ import annotations
+
+import copy
+import operator
+
+import numpy as np
+import tensorflow as tf
+
+from bn_tutorial.mnist import Dataset
+from bn_tutorial.networks import BatchNormNetwork
+from bn_tutorial.training import floats
+
+VARIANCES = ("biased", "unbiased", "pooled")
+
+
+def estimate_population(
+    network: BatchNormNetwork,
+    dataset: Dataset,
+    batch_size: int = 60,
+    batches: int = 200,
+    variance: str = "unbiased",
+) -> None:
+    """Replace the population statistics by averages over batches (the paper's Algorithm 2).
+
+    Smoothing looks back at batches that older weights have seen, and remembers where it started.
+    Here all batches see the present weights, and count the same. Nothing but the population
+    changes. Labels are not needed.
+
+    Args:
+        network: any depth; it is left with the new statistics.
+        dataset: where the next `batches` batches come from.
+        batch_size: m below, 2 or more.
+        batches: how many, 1 or more.
+        variance: of the population, from the batches' own, σ². "biased": E[σ²], as Keras counts;
+            "unbiased": m / (m − 1) · E[σ²], as in the paper; "pooled": E[σ²] + Var[μ], the variance
+            of all the samples taken together, which holds too where batches differ in their mean.
+
+    Raises:
+        ValueError: `batch_size`, `batches` or `variance` is out of range.
+    """
+    if operator.index(batch_size) < 2 or operator.index(batches) < 1 or variance not in VARIANCES:
+        raise ValueError(
+            "expected batch_size of 2 or more, batches of 1 or more, and variance one of "
+            f"{VARIANCES}; found {batch_size}, {batches}, {variance!r}"
+        )
+    indices = dataset.next_indices(batches * batch_size).reshape(batches, batch_size)
+    statistics = _batch_statistics(network, dataset, indices)
+    for layer, (means, variances) in zip(network.batch_norms, statistics, strict=True):
+        pop_var = variances.mean(axis=0)
+        if variance == "unbiased":
+            pop_var = pop_var * batch_size / (batch_size - 1)
+        elif variance == "pooled":
+            pop_var = pop_var + means.var(axis=0)
+        layer.pop_mean.assign(means.mean(axis=0))
+        layer.pop_var.assign(pop_var)
+
+
+def _batch_statistics(
+    network: BatchNormNetwork, dataset: Dataset, indices: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each layer's means and variances, float64 `[batches, units]`, batch by batch.
+
+    They are taken off a copy: with a decay of 0 its population is its last batch's.
+    """
+    copied = copy.deepcopy(network)
+    copied.decay = 0.0
+    variables = [v for layer in copied.batch_norms for v in (layer.pop_mean, layer.pop_var)]
+    pixels = tf.constant(dataset.pixels)
+
+    @tf.function
+    def statistics(batch: tf.Tensor) -> list[tf.Tensor]:
+        copied(floats(tf.gather(pixels, batch)), is_training=True)
+        return [variable.read_value() for variable in variables]
+
+    seen = [[value.numpy() for value in statistics(tf.constant(batch))] for batch in indices]
+    by_variable = [np.array(values, np.float64) for values in zip(*seen, strict=True)]
+    return list(zip(by_variable[::2], by_variable[1::2], strict=True))

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bn_tutorial.mnist import Dataset
+from bn_tutorial.networks import BatchNormNetwork, initial_weights
+from bn_tutorial.population import estimate_population
+
+
+@pytest.fixture
+def network():
+    return BatchNormNetwork(initial_weights(layer_sizes=(784, 30, 20, 10)))
+
+
+def layer_1(network, dataset):
+    """What BN is given in the first layer, in float64."""
+    return dataset.images.astype(np.float64) @ network.hidden_weights[0].numpy()
+
+
+def test_one_batch_of_everything_is_the_population(network, digits):
+    z = layer_1(network, digits.train)
+    estimate_population(network, digits.train, len(digits.train), 1, "biased")
+    bn = network.batch_norms[0]
+    np.testing.assert_allclose(bn.pop_mean, z.mean(axis=0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(bn.pop_var, z.var(axis=0), rtol=1e-4)
+    # and then both modes agree, in the second layer too
+    images = digits.train.images
+    by_population = network(images, is_training=False)
+    np.testing.assert_allclose(by_population, network(images, is_training=True), atol=1e-3)
+
+
+@pytest.mark.parametrize("variance", ["biased", "unbiased", "pooled"])
+@pytest.mark.parametrize("size", [2, 5])
+def test_averages_over_batches_by_their_formula(network, digits, variance, size):
+    twin = Dataset(digits.train.pixels, digits.train.classes, seed=3)
+    dataset = Dataset(digits.train.pixels, digits.train.classes, seed=3)
+    z = layer_1(network, twin)[twin.next_indices(size * 12)].reshape(12, size, -1)
+    estimate_population(network, dataset, size, 12, variance)
+    bn = network.batch_norms[0]
+    np.testing.assert_allclose(bn.pop_mean, z.mean(axis=(0, 1)), rtol=1e-4, atol=1e-4)
+    expected = {
+        "biased": z.var(axis=1).mean(axis=0),
+        "unbiased": z.var(axis=1, ddof=1).mean(axis=0),
+        "pooled": z.reshape(12 * size, -1).var(axis=0),
+    }[variance]
+    np.testing.assert_allclose(bn.pop_var, expected, rtol=1e-4)
+
+
+def test_works_on_any_depth_and_changes_nothing_but_the_population(digits):
+    network = BatchNormNetwork(initial_weights(layer_sizes=(784, 9, 8, 7, 10)), decay=0.97)
+    before = [variable.numpy() for variable in network.trainable_variables]
+    estimate_population(network, digits.train, batches=3)
+    assert network.decay == 0.97
+    for a, b in zip(before, network.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for bn in network.batch_norms:
+        assert np.all(bn.pop_mean != tf.zeros_like(bn.pop_mean))
+
+
+def test_corrected_start(digits):
+    """A network that corrects its start gets the same statistics, and goes on counting."""
+    weights = initial_weights(layer_sizes=(784, 30, 10))
+    plain, corrected = (BatchNormNetwork(weights, correct_start=flag) for flag in (False, True))
+    for network in (plain, corrected):
+        dataset = Dataset(digits.train.pixels, digits.train.classes, seed=3)
+        estimate_population(network, dataset, batches=5)
+    np.testing.assert_array_equal(plain.batch_norms[0].pop_var, corrected.batch_norms[0].pop_var)
+
+
+@pytest.mark.parametrize("bad", [{"batch_size": 1}, {"batches": 0}, {"variance": "sample"}])
+def test_bad_arguments(network, digits, bad):
+    before = [variable.numpy() for variable in network.variables]
+    with pytest.raises(ValueError, match="expected batch_size of 2 or more"):
+        estimate_population(network, digits.train, **bad)
+    for a, b in zip(before, network.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
