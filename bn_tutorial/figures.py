@@ -192,13 +192,13 @@ def plot_percentiles(histories: Mapping[str, History], unit: int, title: str) ->
 
 
 def plot_population_estimates(
-    variants: Mapping[str, Sequence[History]], precise: Mapping[int, float]
+    variants: Mapping[str, Sequence[History]], precise: Mapping[int, Sequence[float]]
 ) -> Figure:
     """Accuracy by population statistics against steps, a line and a band for each decay.
 
     Args:
         variants: by decay, a history for each seed.
-        precise: by step, the accuracy with precise statistics.
+        precise: by step, the accuracies with precise statistics, one for each seed.
     """
     figure, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     styles = (("#E69F00", "-."), ("#0072B2", "--"), ("#D55E00", ":"), ("#009E73", "-"))
@@ -208,7 +208,9 @@ def plot_population_estimates(
         ax.plot(steps, accuracies.mean(axis=0), style, color=color, label=f"decay {variant}")
         low, high = accuracies.min(axis=0), accuracies.max(axis=0)
         ax.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
-    ax.plot(*zip(*precise.items(), strict=True), "kx", label="precise statistics")
+    for number, (step, values) in enumerate(precise.items()):
+        label = "precise statistics, each seed" if number == 0 else None
+        ax.plot([step] * len(values), values, "kx", label=label)
     ax.set(
         title="The same weights, five estimates of the population (band: lowest to highest seed)",
         xlabel="training steps", ylabel="test accuracy", ylim=(0.5, 1),

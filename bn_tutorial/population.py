@@ -74,6 +74,7 @@ def _batch_statistics(
         copied(floats(tf.gather(pixels, batch)), is_training=True)
         return [variable.read_value() for variable in variables]
 
-    seen = [[value.numpy() for value in statistics(tf.constant(batch))] for batch in indices]
+    graph = statistics.get_concrete_function(tf.TensorSpec(indices.shape[1:], tf.int32))
+    seen = [[value.numpy() for value in graph(tf.constant(batch))] for batch in indices]
     by_variable = [np.array(values, np.float64) for values in zip(*seen, strict=True)]
     return list(zip(by_variable[::2], by_variable[1::2], strict=True))

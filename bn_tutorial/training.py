@@ -100,7 +100,7 @@ def train(
             for start in range(0, steps, record_every):
                 count = min(record_every, steps - start)
                 indices = data.train.next_indices(count * batch_size)
-                losses = run_steps(indices.reshape(count, batch_size))
+                losses = run_steps(tf.constant(indices.reshape(count, batch_size)))
                 if stop_when_diverged:
                     _require_finite(losses.numpy(), start, networks, records)
                 records.append((start + count, measure()))
@@ -151,7 +151,7 @@ def compile_steps(
     dataset: Dataset,
     batch_size: int,
     learning_rates: Mapping[str, float],
-) -> Callable[[np.ndarray], tf.Tensor]:
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """Many training steps as one function: int32 `[steps, batch_size]`, which samples → losses.
 
     The data set is a tensor of the graph, and the loop over the steps is part of it: between two
@@ -159,7 +159,7 @@ def compile_steps(
     """
     pixels, labels = tf.constant(dataset.pixels), tf.constant(dataset.classes)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, batch_size], tf.int32)])
+    @tf.function
     def run_steps(batches: tf.Tensor) -> tf.Tensor:
         losses = tf.TensorArray(tf.float32, size=tf.shape(batches)[0])
         for step in tf.range(tf.shape(batches)[0]):
@@ -172,7 +172,7 @@ def compile_steps(
             losses = losses.write(step, tf.stack(step_losses))
         return losses.stack()
 
-    return run_steps
+    return run_steps.get_concrete_function(tf.TensorSpec([None, batch_size], tf.int32))
 
 
 def compile_measurement(
@@ -198,7 +198,7 @@ def compile_measurement(
             measured.append((accuracy, tf.reduce_mean(activation_inputs, axis=0), *observed))
         return measured
 
-    return measure
+    return measure.get_concrete_function()
 
 
 def floats(pixels: tf.Tensor) -> tf.Tensor:

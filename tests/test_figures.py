@@ -97,3 +97,30 @@ def test_percentiles(generator):
         drawn = np.array([line.get_ydata() for line in ax.lines]).T
         np.testing.assert_array_equal(drawn, observations[:, :, 5])
     assert axes[0].get_ylim() == axes[1].get_ylim()
+
+
+def test_population_estimates(histories):
+    without, naive = histories.values()
+    figure = figures.plot_population_estimates({"0.9": [without, naive]}, {50: [0.7, 0.8]})
+    (ax,) = figure.axes
+    mean = (without.test_accuracy + naive.test_accuracy) / 2
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), mean)
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[50, 0.7], [50, 0.8]])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["decay 0.9", "precise statistics, each seed"]
+
+
+def test_estimates_by_count():
+    (ax,) = figures.plot_estimates_by_count({1: [0.5, 0.7], 10: [0.8, 0.8]}, 0.9).axes
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0.5], [1, 0.7]])
+    np.testing.assert_allclose(ax.lines[2].get_ydata(), [0.6, 0.8])
+    np.testing.assert_array_equal(ax.lines[3].get_ydata(), [0.9, 0.9])
+
+
+def test_accuracy_by_training_batch():
+    results = {"batch": {2: [0.5, 0.7], 60: [0.9]}, "precise": {2: [0.8], 60: [0.9]}}
+    results["batch"][60].append(0.8)
+    (ax,) = figures.plot_accuracy_by_training_batch(results, 1000).axes
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.6, 0.85])
+    assert ax.get_title() == "Trained on 1,000 samples (band: lowest to highest seed)"
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["2", "60"]

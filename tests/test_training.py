@@ -274,7 +274,7 @@ def test_many_steps_are_one_call(digits):
     run_steps = training.compile_steps(
         networks(), digits.train, 60, dict.fromkeys(networks(), 0.01)
     )
-    operations = run_steps.get_concrete_function().graph.get_operations()
+    operations = run_steps.graph.get_operations()
     assert any(operation.type in ("While", "StatelessWhile") for operation in operations)
-    losses = run_steps(digits.train.next_indices(300).reshape(5, 60))
+    losses = run_steps(tf.constant(digits.train.next_indices(300).reshape(5, 60)))
     assert losses.shape == (5, 3)
