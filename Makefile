@@ -25,7 +25,7 @@ NBVAL := $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run test unit lint notebooks lab refresh fuzz clean
+.PHONY: help run test unit lint notebooks lab refresh bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -80,6 +80,9 @@ refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in plac
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
 	$(TIDY) $(NOTEBOOKS)
 	$(BIN)/python notebooks/readme_figure.py
+
+bench: $(INSTALLED)  ## speed, side by side; writes benchmarks/README.md
+	$(BIN)/python -m benchmarks.report
 
 fuzz: $(INSTALLED)  ## damaged files for the MNIST loader, SECONDS=60
 	$(BIN)/python -m tests.fuzz_read_idx --seconds $(or $(SECONDS),60)

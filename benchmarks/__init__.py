@@ -1,0 +1,1 @@
+"""The article's protocol in several ways, timed side by side."""

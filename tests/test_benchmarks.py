@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from benchmarks import report
+from benchmarks.contenders import (
+    KerasFit,
+    NumPyProducts,
+    Package,
+    TensorFlow1,
+    TensorFlow2StepByStep,
+    TensorFlowProducts,
+)
+from bn_tutorial.mnist import load_mnist
+from bn_tutorial.networks import initial_weights
+
+
+def accuracies(contender):
+    """After 50 steps on the digits, of a network without BN and one with."""
+    data = load_mnist(source="digits")
+    weights = initial_weights()
+    running = contender(data, [(weights, False), (weights, True)])
+    running.train(data.train.next_indices(3000).reshape(50, 60))
+    return running.measure()
+
+
+@pytest.mark.parametrize("contender", [TensorFlow1, TensorFlow2StepByStep])
+def test_contenders_do_the_same_work(contender):
+    np.testing.assert_allclose(accuracies(contender), accuracies(Package), atol=1.01 / 360)
+
+
+def test_keras_does_the_same_work():
+    """But for BN's measurement, which is by population statistics there."""
+    found, expected = accuracies(KerasFit), accuracies(Package)
+    assert abs(found[0] - expected[0]) < 1.01 / 360
+    assert found[1] > 0.3
+
+
+@pytest.mark.parametrize("products", [NumPyProducts, TensorFlowProducts])
+def test_floors_run(products):
+    assert len(accuracies(products)) == 2
+
+
+def test_products_are_those_of_the_gradients():
+    """With the identity for the nonlinearity and outputs² / 2 for the loss."""
+    data, weights = load_mnist(source="digits"), initial_weights(layer_sizes=(784, 4, 3, 2))
+    floor, images = NumPyProducts(data, []), data.test.images[:5].astype(np.float64)
+    gradients = floor.train_step(images, weights)[::-1]
+
+    def loss(matrices):
+        return np.sum(floor.forward(images, matrices) ** 2) / 2
+
+    for number, index in ((0, (400, 2)), (1, (1, 1)), (2, (2, 0))):
+        moved = [np.array(matrix, np.float64) for matrix in weights]
+        moved[number][index] += 1e-4
+        above = loss(moved)
+        moved[number][index] -= 2e-4
+        slope = (above - loss(moved)) / 2e-4
+        np.testing.assert_allclose(gradients[number][index], slope, rtol=1e-3, atol=1e-3)
+
+
+def test_table():
+    run = {"train_ms": 0.5, "measure_ms": 25.0, "first_step_s": 1.0, "peak_mb": 2.0}
+    results = {
+        report.PACKAGE: [run | {"accuracies": [0.9, 0.8]}],
+        "Keras fit": [run | {"train_ms": 1.5, "accuracies": [0.9, 0.8]}],
+        "products alone, NumPy": [run | {"train_ms": 0.25, "accuracies": []}],
+    }
+    package, keras, floor = report.comparison_table(results).splitlines()[2:]
+    assert package.startswith("| this package | 1,000 | 1.00 |")
+    assert "| 0.50, 1.00, 0.75 |" in package
+    assert keras.startswith("| Keras fit | 500 | 0.50 |")
+    assert "| 1.00, 1.00, 1.00 |" in floor
