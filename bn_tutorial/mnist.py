@@ -72,7 +72,13 @@ class Dataset:
         return as_floats(self.pixels[indices]), self.labels[indices]
 
     def next_indices(self, size: int) -> np.ndarray:
-        """Which samples the next `size` are, int32 `[size]`: many batches at once, if need be."""
+        """Which samples the next `size` are, int32 `[size]`: many batches at once, if need be.
+
+        Raises:
+            ValueError: there are no samples.
+        """
+        if len(self) == 0:
+            raise ValueError("expected samples to hand out, found an empty data set")
         orders = [self._remainder]
         missing = size - len(self._remainder)
         while missing > 0:

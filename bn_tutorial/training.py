@@ -90,8 +90,8 @@ def train(
     _require_positive(
         networks=len(networks), steps=steps, batch_size=batch_size, record_every=record_every
     )
-    rates = learning_rate if isinstance(learning_rate, Mapping) else {}
-    rates = {name: rates[name] if rates else learning_rate for name in networks}
+    one_each = isinstance(learning_rate, Mapping)
+    rates = {name: learning_rate[name] if one_each else learning_rate for name in networks}
     run_steps = compile_steps(networks, data.train, batch_size, rates)
     measure = compile_measurement(networks, data.test, observe)
     records = [(0, measure())]

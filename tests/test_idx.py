@@ -2,6 +2,7 @@ import contextlib
 import gzip
 import struct
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -138,3 +139,13 @@ def test_npz_that_is_damaged_anywhere(tmp_path, generator):
             idx.read_npz(path, "x_train")
     path.write_bytes(sound)
     np.testing.assert_array_equal(idx.read_npz(path, "x_train"), ARRAY)
+
+
+@pytest.mark.parametrize("header", [b"", b"(((\n", b"{[]:1}\n", b"{'descr': (), 'shape': ()}\n"])
+def test_npz_with_a_header_made_up(header, tmp_path):
+    """NumPy's parser raises TokenError, TypeError and more; one error comes out."""
+    member = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header if header else b"text"
+    with zipfile.ZipFile(tmp_path / "mnist.npz", "w") as archive:
+        archive.writestr("x_train.npy", member)
+    with pytest.raises(MnistError, match="expected an archive with x_train"):
+        idx.read_npz(tmp_path / "mnist.npz", "x_train")

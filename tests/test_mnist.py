@@ -67,6 +67,10 @@ class TestDataset:
         with pytest.raises(ValueError, match=f"between 1 and 10, found {size}"):
             small.next_batch(size)
 
+    def test_no_samples(self):
+        with pytest.raises(ValueError, match="found an empty data set"):
+            load_mnist(source="digits", validation_size=0).validation.next_indices(5)
+
     def test_size_that_is_no_whole_number(self, small):
         with pytest.raises(TypeError):
             small.next_batch(2.5)
