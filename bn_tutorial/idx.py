@@ -42,7 +42,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     return _parse_idx(unpacked, path)
             return _parse_idx(file, path)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise MnistError(f"{path}: expected a readable IDX file, found: {error}") from error
 
 
@@ -62,10 +62,10 @@ def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: str | os.PathLike[str]) -
     if len(values) != size:
         found = f"only {len(values):,}" if len(values) < size else "more"
         raise MnistError(f"{path}: expected {size:,} bytes for shape {shape}, found {found}")
-    try:
-        return np.ndarray(shape, dtype, values).astype(dtype.newbyteorder("="), copy=False)
-    except ValueError as error:  # more dimensions than NumPy has, or 0 times too many
-        raise MnistError(f"{path}: expected an array, found shape {shape}: {error}") from error
+    # ValueError: more dimensions than NumPy has, or 0 times too many.
+    array = np.ndarray(shape, dtype, values).astype(dtype.newbyteorder("="), copy=False)
+    array.flags.writeable = False
+    return array
 
 
 def read_npz(path: Path, key: str) -> np.ndarray:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from concurrent import futures
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pooch
 import requests
+import urllib3
 from tqdm import tqdm
 
 from bn_tutorial.idx import MAXIMUM_BYTES, MnistError
@@ -37,17 +40,9 @@ def fetch(file_name: str, sha256: str, folder: Path, mirrors: list[str]) -> None
     """
     failures = []
     for mirror in tuple(mirrors):
-        host = urlsplit(mirror).netloc
+        url, known_hash = mirror + file_name, f"sha256:{sha256}"
         try:
-            with DownloadProgress(desc=f"{file_name} from {host}") as progress:
-                downloader = pooch.HTTPDownloader(
-                    progressbar=progress,
-                    chunk_size=2**16,
-                    timeout=TIMEOUT,
-                    headers={"Accept-Encoding": "identity"},
-                )
-                url, known_hash = mirror + file_name, f"sha256:{sha256}"
-                pooch.retrieve(url, known_hash, file_name, folder, downloader=downloader)
+            pooch.retrieve(url, known_hash, file_name, folder, downloader=stream_to_file)
             return
         except (requests.RequestException, ValueError) as error:
             failures.append(f"{mirror}: {reason(error)}")
@@ -57,35 +52,68 @@ def fetch(file_name: str, sha256: str, folder: Path, mirrors: list[str]) -> None
     raise MnistError(f"{file_name} could not be downloaded ({'; '.join(failures)})")
 
 
-class DownloadProgress(tqdm):
-    """A progress bar that gives up on a mirror that is too slow, or has no end."""
+def stream_to_file(url: str, path: str, _pooch: object = None) -> None:
+    """Write what `url` holds to `path`; pooch calls this, and checks the file afterwards.
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(unit="B", unit_scale=True, leave=False, delay=1, **options)
-        self.started = time.monotonic()
+    Raises:
+        requests.RequestException: no answer, a bad one, one that ends early, is slow or has no end.
+    """
+    file_name, host = url.rpartition("/")[2], urlsplit(url).netloc
+    with (
+        open_within(sum(TIMEOUT), url) as answer,
+        Path(path).open("wb") as file,
+        tqdm(
+            desc=f"{file_name} from {host}", unit="B", unit_scale=True, leave=False, delay=1
+        ) as progress,
+    ):
+        answer.raise_for_status()
+        progress.total = answer.raw.length_remaining
+        started = time.monotonic()
+        try:
+            # As it comes: to wait for a full piece would be to wait for a trickle without end.
+            while piece := answer.raw.read1(2**16):
+                file.write(piece)
+                progress.update(len(piece))
+                check_pace(progress.n, time.monotonic() - started)
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(error) from error
 
-    def __bool__(self) -> bool:
-        """True: to pooch it means that there is a bar, to tqdm that the total is known."""
-        return True
 
-    def reset(self, total: float | None = None) -> None:
-        """Keep the count: pooch empties the bar and fills it again when all has come."""
+def open_within(seconds: float, url: str) -> requests.Response:
+    """The answer to a request, its body still to be read.
 
-    def update(self, n: float = 1) -> bool | None:
-        """Count `n` more bytes; raises a requests.RequestException to end the download."""
-        seconds, received = time.monotonic() - self.started, self.n + n
-        if seconds > TIMEOUT[1] and received < seconds * MINIMUM_SPEED:
-            raise requests.Timeout(f"slower than {MINIMUM_SPEED:,} bytes a second")
-        if received > MAXIMUM_BYTES:
-            raise requests.RequestException(f"sends more than {MAXIMUM_BYTES:,} bytes")
-        return super().update(n)
+    The time-outs of requests leave out the look-up of the name, and start anew at each byte. The
+    thread can't be ended: if it hangs it is left behind, and does not keep the process alive.
+    """
+    answer = futures.Future()
+
+    def ask() -> None:
+        try:
+            headers = {"Accept-Encoding": "identity"}
+            answer.set_result(requests.get(url, stream=True, timeout=TIMEOUT, headers=headers))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except futures.TimeoutError as error:
+        raise requests.Timeout(f"no answer within {seconds:g} s") from error
+
+
+def check_pace(received: int, seconds: float) -> None:
+    """Give up, by a requests.RequestException, on a mirror that is too slow, or has no end."""
+    if seconds > TIMEOUT[1] and received < seconds * MINIMUM_SPEED:
+        raise requests.Timeout(f"slower than {MINIMUM_SPEED:,} bytes a second")
+    if received > MAXIMUM_BYTES:
+        raise requests.RequestException(f"sends more than {MAXIMUM_BYTES:,} bytes")
 
 
 def reason(error: Exception) -> str:
     """Why a mirror failed, in a few words."""
     if isinstance(error, requests.HTTPError):
         return f"answers {error.response.status_code}"
-    if not isinstance(error, requests.RequestException):
+    if "hash of downloaded file" in str(error):
         return "sends another file (its SHA-256 differs)"
     known = {
         "Read timed out": f"sends nothing for {TIMEOUT[1]} s",

@@ -6,13 +6,12 @@ import functools
 import operator
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from bn_tutorial.idx import MnistError, read_idx
 from bn_tutorial.mirrors import notice
-from bn_tutorial.mnist_files import mnist_arrays
+from bn_tutorial.mnist_files import expanded, mnist_arrays
 
 __all__ = ["Dataset", "Datasets", "MnistError", "load_mnist", "read_idx"]
 
@@ -133,9 +132,12 @@ def load_mnist(
         raise ValueError(
             f"validation_size must be in [0, {MNIST_TRAINING_SIZE}), found {validation_size}"
         )
+    if data_dir and os.path.exists(expanded(data_dir)) and not os.path.isdir(expanded(data_dir)):
+        raise MnistError(f"data_dir: expected a folder, found a file: {data_dir}")
     source, arrays = _arrays(data_dir, source)
     train_images, train_labels, test_images, test_labels = arrays
     split = round(validation_size * len(train_images) / MNIST_TRAINING_SIZE)
+    split = min(split, len(train_images) - 1)  # at least one is left to train with
     parts = [
         (train_images[split:], train_labels[split:]),
         (train_images[:split], train_labels[:split]),
@@ -151,10 +153,15 @@ def load_mnist(
     )
 
 
-def binarized(data: Datasets) -> Datasets:
-    """The same data with each pixel 0 or 1: 1 from half of full ink on. Batches start afresh."""
+def binarized(data: Datasets, seed: int = 0) -> Datasets:
+    """The same data with each pixel 0 or 1: 1 from half of full ink on; `seed` as in `Dataset`."""
     parts = (
-        Dataset(np.where(part.pixels >= 128, np.uint8(255), np.uint8(0)), part.classes)
+        Dataset(
+            np.where(part.pixels >= 128, np.uint8(255), np.uint8(0)),
+            part.classes,
+            one_hot=part.labels.ndim == 2,
+            seed=seed,
+        )
         for part in (data.train, data.validation, data.test)
     )
     return Datasets(*parts, source=data.source)
@@ -171,7 +178,7 @@ def _arrays(data_dir: str | os.PathLike[str] | None, source: str) -> tuple[str, 
     try:
         return "mnist", mnist_arrays(data_dir)
     except MnistError as error:
-        if source == "mnist" or Path(data_dir or ".").is_file():
+        if source == "mnist":
             raise
         notice(
             f"{error}. Using scikit-learn's digits instead: 1,797 images of 8×8 scaled to MNIST's "

@@ -81,8 +81,6 @@ def mnist_arrays(data_dir: str | os.PathLike[str] | None = None) -> list[np.ndar
     Raises:
         MnistError: names each file that was not right, each mirror tried and why it failed.
     """
-    if data_dir is not None and Path(data_dir).exists() and not Path(data_dir).is_dir():
-        raise MnistError(f"data_dir: expected a folder, found a file: {data_dir}")
     folders = folders_to_search(data_dir)
     problems: list[str] = []
     arrays = {name: find_array(name, folders, problems) for name in FILES}
@@ -101,9 +99,14 @@ def mnist_arrays(data_dir: str | os.PathLike[str] | None = None) -> list[np.ndar
 def folders_to_search(data_dir: str | os.PathLike[str] | None) -> list[Path]:
     """`data_dir`, the folder that `BN_TUTORIAL_DATA` names, and `data/`: those that are given."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
-    if named and not Path(named).expanduser().is_dir():
+    if named and not os.path.isdir(expanded(named)):
         notice(f"passed over {named}: {ENVIRONMENT_VARIABLE} names it, but it is not a folder")
-    return [Path(folder).expanduser() for folder in (data_dir, named, default_dir()) if folder]
+    return [expanded(folder) for folder in (data_dir, named, default_dir()) if folder]
+
+
+def expanded(folder: str | os.PathLike[str]) -> Path:
+    """With `~` as the home folder, and unchanged where it names a user that is not there."""
+    return Path(os.path.expanduser(folder))  # Path.expanduser raises then
 
 
 def default_dir() -> Path:
@@ -124,10 +127,10 @@ def find_array(name: str, folders: Iterable[Path], problems: list[str]) -> np.nd
     """
     for folder in folders:
         for path in (folder / f"{name}.gz", folder / name, folder / "mnist.npz"):
-            if path.exists():
-                try:
-                    return verified(name, path)
-                except MnistError as error:
+            try:
+                return verified(name, path)
+            except MnistError as error:
+                if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
                     problems.append(str(error))
     return None
 
@@ -174,7 +177,7 @@ def download(names: Iterable[str], folder: Path) -> dict[str, np.ndarray]:
                     array = verified(name, folder / f"{name}.gz")
                 arrays[name] = array
             shutil.rmtree(workplace, ignore_errors=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise MnistError(f"{folder}: expected a folder to download to, found: {error}") from error
     return arrays
 

@@ -104,6 +104,37 @@ class FaultyMirrors:
             handler.wfile.flush()
             time.sleep(0.01)
 
+    def answer_trickle(self, handler, fault, content):
+        """A few bytes a second: each comes in time, all of them never."""
+        self.send(handler, b"", length=len(content))
+        for position in range(int(PAUSE / 0.05)):
+            handler.wfile.write(content[position : position + 1])
+            time.sleep(0.05)
+
+    def answer_headers(self, handler, fault, content):
+        """The same, before the body has begun."""
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Padding: ")
+        for _ in range(int(PAUSE / 0.05)):
+            handler.wfile.write(b"x")
+            time.sleep(0.05)
+
+    def answer_chunked(self, handler, fault, content):
+        """All of it, in chunks that are small and say nothing of the whole."""
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(content), 100):
+            chunk = content[start : start + 100]
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    def answer_encoded(self, handler, fault, content):
+        """All of it, with the .gz taken for a page that is compressed on its way."""
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(content)
+
     def answer_endless(self, handler, fault, content):
         handler.send_response(200)
         handler.end_headers()

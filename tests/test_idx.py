@@ -47,6 +47,7 @@ def test_types(read, code, dtype):
     np.testing.assert_array_equal(found, values)
     assert found.dtype == np.dtype(dtype)
     assert found.dtype.isnative
+    assert not found.flags.writeable
 
 
 def test_scalar_and_empty_arrays(read):
@@ -69,8 +70,8 @@ BAD = {
     "too long": (FILE + b"\0", "expected 24 bytes .* found more"),
     "past memory": (header(2**32 - 1, 2**32 - 1, 2**32 - 1), "bytes at most, found shape"),
     "past the bound": (header(2**28 + 1), "268,435,456 bytes at most"),
-    "too many dimensions": (header(*[1] * 200) + b"\0", "expected an array"),
-    "overflow behind a zero": (header(0, *[2**32 - 1] * 6), "expected an array"),
+    "too many dimensions": (header(*[1] * 200) + b"\0", "readable IDX file"),
+    "overflow behind a zero": (header(0, *[2**32 - 1] * 6), "readable IDX file"),
     "gzip of nothing": (gzip.compress(b""), "expected IDX"),
     "gzip magic alone": (b"\x1f\x8b", "expected a readable IDX file"),
     "truncated gzip": (PACKED[:-12], "expected a readable IDX file, found: .*ended"),
@@ -100,6 +101,8 @@ def test_bad_files(read, content, message, tmp_path):
 def test_no_file_and_a_folder(tmp_path):
     with pytest.raises(MnistError, match="nowhere: .*No such file"):
         read_idx(tmp_path / "nowhere")
+    with pytest.raises(MnistError, match="expected a readable IDX file"):
+        read_idx(tmp_path / "nul\0")
     with pytest.raises(MnistError, match="expected a readable IDX file"):
         read_idx(tmp_path)
 

@@ -105,6 +105,7 @@ class TestDigits:
         data = load_mnist(source="digits", validation_size=30_000)
         assert len(data.validation) in (718, 719)
         assert len(load_mnist(source="digits", validation_size=0).validation) == 0
+        assert len(load_mnist(source="digits", validation_size=59_999).train) == 1
 
 
 def test_binarized():
@@ -114,6 +115,17 @@ def test_binarized():
     np.testing.assert_array_equal(binary.test.images, data.test.pixels >= 128)
     np.testing.assert_array_equal(binary.validation.labels, data.validation.labels)
     assert binary.source == "digits"
+
+
+def test_binarized_keeps_the_form_of_the_labels():
+    data = load_mnist(source="digits", one_hot=False)
+    np.testing.assert_array_equal(mnist.binarized(data).test.labels, data.test.labels)
+
+
+def test_binarized_seed(digits):
+    orders = [mnist.binarized(digits, seed).train.next_indices(20) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
 
 
 class TestLoadMnist:
@@ -140,7 +152,7 @@ class TestLoadMnist:
         with pytest.raises(ValueError, match=rf"validation_size .*, found {size}"):
             load_mnist(source=source, validation_size=size)
 
-    @pytest.mark.parametrize("source", ["mnist", "auto"])
+    @pytest.mark.parametrize("source", ["mnist", "auto", "digits"])
     def test_data_dir_is_a_file(self, tmp_path, source):
         (tmp_path / "file").touch()
         with pytest.raises(MnistError, match="data_dir: expected a folder, found a file"):
