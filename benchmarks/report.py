@@ -22,13 +22,15 @@ from benchmarks.contenders import CONTENDERS, FLOORS
 
 FOLDER = Path(__file__).parent
 PACKAGE = "this package"
+TENSORFLOW_FLOOR = "products alone, TensorFlow"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+WIDTH_STEPS = 200
 GROWTH = {"steps": (1000, 2000, 4000), "width": (100, 400, 1600), "networks": (1, 2, 4, 8)}
 
 
 def run(name: str, **options: int) -> dict | None:
     """One run in a process of its own; None if its library is not installed."""
-    arguments = [f"--{key}={value}" for key, value in options.items()]
+    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.run_contender", name, *arguments],
         cwd=FOLDER.parent, capture_output=True, text=True, check=False,
@@ -55,15 +57,39 @@ def floor_of(results: dict[str, list[dict]], key: str) -> float:
     return min(median(results[name], key) for name in FLOORS if name in results)
 
 
-def grow(steps: int, floor: str) -> dict[str, dict[int, tuple[float, float]]]:
-    """Of this package and of the floor: seconds of a run as one thing grows."""
+def compare_apart(rounds: int, options: dict[str, int], names: tuple[str, ...]) -> list[float]:
+    """Median seconds of a run with these options, for each name, the names in turn."""
+    found = [[run(name, **options)["seconds"] for name in names] for _ in range(rounds)]
+    return [statistics.median(seconds) for seconds in zip(*found, strict=True)]
+
+
+def grow(rounds: int, steps: int, floor: str) -> dict[tuple[str, int, int], list[float]]:
+    """By what grows, its value and the steps run: seconds of this package and of the floor."""
     grown = {}
-    for what, values in GROWTH.items():
-        grown[what] = {}
-        for value in tqdm(values, desc=what):
-            options = {"steps": 200 if what == "width" else steps, what: value}
-            grown[what][value] = tuple(run(name, **options)["seconds"] for name in (PACKAGE, floor))
+    cases = [(what, value) for what, values in GROWTH.items() for value in values]
+    for what, value in tqdm(cases, desc="growth"):
+        options = {"steps": WIDTH_STEPS if what == "width" else steps, what: value}
+        seconds = compare_apart(rounds, options, (PACKAGE, floor))
+        grown[what, value, options["steps"]] = seconds
     return grown
+
+
+def take_apart(rounds: int, steps: int, floor: str) -> dict[str, list[float]]:
+    """Milliseconds a training step of two networks, on one thread and on all: by what they are."""
+    parts = {
+        "the products alone": (floor, {}),
+        "two networks without BN": (PACKAGE, {"with_bn": 0}),
+        "one without, one with BN": (PACKAGE, {"with_bn": 1}),
+        "two networks with BN": (PACKAGE, {"with_bn": 2}),
+    }
+    threads = ({"threads": 1}, {})
+    found: dict[str, list[list[float]]] = {part: [[], []] for part in parts}
+    for _ in tqdm(range(rounds), desc="parts"):
+        for part, (name, options) in parts.items():
+            for column, setting in enumerate(threads):
+                result = run(name, steps=steps, **options, **setting)
+                found[part][column].append(result["train_ms"])
+    return {part: [statistics.median(c) for c in columns] for part, columns in found.items()}
 
 
 def median(results: list[dict], key: str) -> float:
@@ -85,7 +111,7 @@ def comparison_table(results: dict[str, list[dict]]) -> str:
     package = results[PACKAGE]
     lines = [
         "| way | steps/s | ratio | train, ms a step | measure, ms | share of the floor: "
-        "train, measure, mean | first step, s | peak, MB | accuracies |",
+        "train, measure, mean | first step, s | peak, MB | accuracy without BN, with |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, found in results.items():
@@ -105,11 +131,29 @@ def comparison_table(results: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
-def growth_table(grown: dict[str, dict[int, tuple[float, float]]]) -> str:
-    lines = ["| what grows | value | seconds | floor, seconds |", "| --- | ---: | ---: | ---: |"]
-    for what, by_value in grown.items():
-        for value, (package, floor) in by_value.items():
-            lines.append(f"| {what} | {value:,} | {package:.2f} | {floor:.2f} |")
+def growth_table(grown: dict[tuple[str, int, int], list[float]]) -> str:
+    lines = [
+        "| what grows | value | steps | seconds | floor, seconds | share of the floor |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for (what, value, steps), (package, floor) in grown.items():
+        lines.append(
+            f"| {what} | {value:,} | {steps:,} | {package:.2f} | {floor:.2f} "
+            f"| {floor / package:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def parts_table(parts: dict[str, list[float]]) -> str:
+    (floors, *_) = parts.values()
+    lines = [
+        "| training | one thread, ms a step | share of the floor | all cores, ms a step "
+        "| share of the floor |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for part, milliseconds in parts.items():
+        cells = [f"{ms:.2f} | {f / ms:.2f}" for f, ms in zip(floors, milliseconds, strict=True)]
+        lines.append(f"| {part} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -162,11 +206,14 @@ def main() -> None:
     fastest = min(
         (name for name in FLOORS if name in results), key=lambda n: protocol_ms(results[n])
     )
-    grown = grow(options.steps // 2, fastest)
+    grown = grow(options.rounds, options.steps // 2, fastest)
+    parts = take_apart(options.rounds, options.steps, TENSORFLOW_FLOOR)
     draw(results)
     write(
         f"{machine()}. {options.rounds} rounds of {options.steps:,} steps.\n\n"
-        f"{comparison_table(results)}\n\n![Steps a second](speed.png)\n\n{growth_table(grown)}"
+        f"{comparison_table(results)}\n\n![Steps a second](speed.png)\n\n"
+        f"### Where the rest goes\n\n{parts_table(parts)}\n\n"
+        f"### How the cost grows\n\n{growth_table(grown)}"
     )
     print(comparison_table(results))
 

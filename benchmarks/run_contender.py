@@ -27,7 +27,7 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run(name: str, steps: int, width: int, networks: int) -> dict:
+def run(name: str, steps: int, width: int, networks: int, with_bn: int) -> dict:
     """Train and measure in turn, as the article does, and time the two apart."""
     import numpy as np
 
@@ -38,7 +38,8 @@ def run(name: str, steps: int, width: int, networks: int) -> dict:
     generator = np.random.default_rng(0)
     sizes = ((784, width), (width, width), (width, 10))
     weights = [generator.normal(size=size).astype(np.float32) for size in sizes]
-    contender = (CONTENDERS | FLOORS)[name](data, [(weights, bool(i % 2)) for i in range(networks)])
+    kinds = [(weights, number >= networks - with_bn) for number in range(networks)]
+    contender = (CONTENDERS | FLOORS)[name](data, kinds)
     contender.train(data.train.next_indices(RECORD_EVERY * 60).reshape(RECORD_EVERY, 60))
     first = time.perf_counter() - BEGIN
     contender.measure()
@@ -67,10 +68,18 @@ if __name__ == "__main__":
     parser.add_argument("name")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--width", type=int, default=100)
-    parser.add_argument("--networks", type=int, default=2, help="every other one with BN")
+    parser.add_argument("--networks", type=int, default=2)
+    parser.add_argument("--with-bn", type=int, help="how many of them; half, if not given")
+    parser.add_argument("--threads", type=int, help="for TensorFlow to use")
     options = parser.parse_args()
+    if options.threads:  # read when TensorFlow is imported
+        os.environ["TF_NUM_INTRAOP_THREADS"] = str(options.threads)
+        os.environ["TF_NUM_INTEROP_THREADS"] = str(options.threads)
+    half = options.networks // 2
+    with_bn = half if options.with_bn is None else options.with_bn
     needed = [module for name, module in MODULES.items() if name in options.name]
     if needed and importlib.util.find_spec(needed[0]) is None:
         print(json.dumps({"missing": needed[0]}))
     else:
-        print(json.dumps(run(options.name, options.steps, options.width, options.networks)))
+        sizes = (options.steps, options.width, options.networks, with_bn)
+        print(json.dumps(run(options.name, *sizes)))

@@ -18,7 +18,7 @@ def batch_norm_by_hand(
     """Normalise each unit over the batch, then scale and shift it (the paper's Algorithm 1).
 
     Args:
-        inputs: float, `[batch, units]`: the activation inputs, before the activation function.
+        inputs: float, `[batch, units]`: what the activation function would be fed without BN.
         gamma: float, `[units]`: the scale, trained.
         beta: float, `[units]`: the shift, trained.
         epsilon: added to the variance, so that a constant unit is not divided by zero.
@@ -78,9 +78,10 @@ def batch_norm_wrapper(
     """Batch normalization that can predict: batch statistics in training, the population's after.
 
     In training the population statistics follow the batch's by exponential smoothing:
-    `pop ← decay·pop + (1 − decay)·batch`. Otherwise nothing is changed. (The paper's section 3.1
-    averages over batches instead, and multiplies the variance by m / (m − 1); the article smooths,
-    as here, and so do Keras and PyTorch.)
+    `pop ← decay·pop + (1 − decay)·batch`. Otherwise nothing is changed. (The paper's Algorithm 2
+    averages over batches when training is over, and multiplies the variance by m / (m − 1); its
+    section 3.1 mentions moving averages, to follow the accuracy meanwhile. The article smooths, as
+    here, and so do Keras and PyTorch.)
 
     Args:
         inputs: float, `[batch, units]`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,11 +41,10 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
     Returns:
         A diagnosis for each hidden layer, the first one first.
     """
-    before = [variable.numpy() for variable in network.variables]
-    fed = network.all_activation_inputs(images, is_training=True)
-    _, gradients = loss_and_gradients(network, images, labels)
-    for variable, value in zip(network.variables, before, strict=True):
-        variable.assign(value)
+    with unchanged(network):
+        fed = network.all_activation_inputs(images, is_training=True)
+    with unchanged(network):
+        _, gradients = loss_and_gradients(network, images, labels)
     by_variable = zip(network.trainable_variables, gradients, strict=True)
     gradient_of = {variable.ref(): gradient for variable, gradient in by_variable}
     return [
@@ -55,6 +55,17 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
         )
         for inputs, weights in zip(fed, network.hidden_weights, strict=True)
     ]
+
+
+@contextlib.contextmanager
+def unchanged(network: Network) -> Iterator[None]:
+    """Whatever happens to the network's variables in here is undone at the end."""
+    before = [variable.numpy() for variable in network.variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(network.variables, before, strict=True):
+            variable.assign(value)
 
 
 def percentiles(values: tf.Tensor, ranks: Sequence[float] = (15, 50, 85)) -> tf.Tensor:

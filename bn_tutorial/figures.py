@@ -179,14 +179,15 @@ def plot_percentiles(histories: Mapping[str, History], unit: int, title: str) ->
         title: of the figure.
     """
     figure, axes = plt.subplots(
-        1, len(histories), figsize=(4 * len(histories), 3.6), sharey=True, layout="constrained"
-    )
-    for ax, (name, history) in zip(axes, histories.items(), strict=True):
+        1, len(histories), figsize=(4 * len(histories), 3.6), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
         for rank, style in enumerate(("--", "-", ":")):
             values = history.observations[:, rank, unit]
             ax.plot(history.steps, values, style, color=COLORS[name], linewidth=1)
         ax.set(title=name, xlabel="training steps")
-    axes[0].set_ylabel("activation input")
+    axes[0, 0].set_ylabel("activation input")
     figure.suptitle(title + "\nits median, and its 15th (dashed) and 85th (dotted) percentile")
     return figure
 

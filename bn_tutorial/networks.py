@@ -133,9 +133,10 @@ class NaiveBatchNormNetwork(Network):
 class NoisyBatchNormNetwork(NaiveBatchNormNetwork):
     """Naive BN whose outputs are shifted and scaled at random, anew at each training step.
 
-    The activation inputs are unstable again, although BN is there: the experiment of Santurkar et
-    al. (2018, section 2.1). Each unit's shift is drawn from N(0, `noise`²), its scale from
-    [1, 1 + `noise`]; both are the same for all samples of a step.
+    The activation inputs are unstable again, although BN is there: after an experiment of Santurkar
+    et al. (2018, section 2.1). Each unit's shift is drawn from N(0, `noise`²), its scale from
+    [1, 1 + `noise`]. Both are the same for all samples of a step; theirs differ from sample to
+    sample too.
     """
 
     def __init__(
@@ -158,9 +159,9 @@ class NoisyBatchNormNetwork(NaiveBatchNormNetwork):
     def add_noise(self, layer: int, z: tf.Tensor) -> tf.Tensor:
         """The present step's noise, on what BN returns in hidden layer `layer`."""
         units = [self.hidden_units[layer]]
-        seeds = [[self.seed + 2 * layer + i, self.step] for i in range(2)]
-        shift = self.noise * tf.random.stateless_normal(units, seeds[0])
-        scale = 1 + self.noise * tf.random.stateless_uniform(units, seeds[1])
+        seeds = tf.random.split([self.seed, self.step], 2 * len(self.hidden_units))
+        shift = self.noise * tf.random.stateless_normal(units, seeds[2 * layer])
+        scale = 1 + self.noise * tf.random.stateless_uniform(units, seeds[2 * layer + 1])
         return scale * z + shift
 
 

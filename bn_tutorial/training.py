@@ -101,9 +101,12 @@ def train(
                 count = min(record_every, steps - start)
                 indices = data.train.next_indices(count * batch_size)
                 losses = run_steps(tf.constant(indices.reshape(count, batch_size)))
+                measurements = measure()
                 if stop_when_diverged:
                     _require_finite(losses.numpy(), start, networks, records)
-                records.append((start + count, measure()))
+                    accuracies = np.array([[measured[0] for measured in measurements]])
+                    _require_finite(accuracies, start + count, networks, records)
+                records.append((start + count, measurements))
                 progress.set_postfix_str(_accuracies(networks, records[-1]), refresh=False)
                 progress.update(count)
     except KeyboardInterrupt:
@@ -209,7 +212,8 @@ def floats(pixels: tf.Tensor) -> tf.Tensor:
 def _accuracies(networks: Mapping[str, Network], record: Record) -> str:
     accuracies = [float(measured[0]) for measured in record[1]]
     if len(networks) > 3:
-        return f"accuracies {np.nanmin(accuracies):.3f} to {np.nanmax(accuracies):.3f}"
+        known = [accuracy for accuracy in accuracies if not np.isnan(accuracy)] or [np.nan]
+        return f"accuracies {min(known):.3f} to {max(known):.3f}"
     return ", ".join(f"{name} {a:.3f}" for name, a in zip(networks, accuracies, strict=True))
 
 

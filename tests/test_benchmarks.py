@@ -75,3 +75,14 @@ def test_table():
     assert "| 0.50, 1.00, 0.75 |" in package
     assert keras.startswith("| Keras fit | 500 | 0.50 |")
     assert "| 1.00, 1.00, 1.00 |" in floor
+
+
+def test_parts_table():
+    floor, both = report.parts_table({"floor": [0.3, 0.2], "both": [0.4, 0.25]}).splitlines()[2:]
+    assert floor == "| floor | 0.30 | 1.00 | 0.20 | 1.00 |"
+    assert both == "| both | 0.40 | 0.75 | 0.25 | 0.80 |"
+
+
+def test_growth_table():
+    (row,) = report.growth_table({("networks", 8, 1000): [2.0, 1.0]}).splitlines()[2:]
+    assert row == "| networks | 8 | 1,000 | 2.00 | 1.00 | 0.50 |"

@@ -10,6 +10,7 @@ from bn_tutorial.networks import (
     PlainNetwork,
     initial_weights,
 )
+from bn_tutorial.training import loss_and_gradients
 
 
 @pytest.fixture
@@ -41,6 +42,28 @@ def test_diagnosis_of_the_plain_network(batch):
         gradient[index] = (loss(weights[1] + step) - loss(weights[1] - step)) / 2e-5
     expected = np.sqrt(np.mean(gradient**2))
     np.testing.assert_allclose(found[1].gradient, expected, rtol=1e-3)
+
+
+def test_diagnosis_of_a_noisy_network_is_of_one_step(batch):
+    """What is fed and the gradient belong to the same noise: that of the next step."""
+    images, labels = batch
+    noisy, twin = (NoisyBatchNormNetwork(initial_weights(), noise=2.0, seed=3) for _ in range(2))
+    found = diagnose(noisy, images, labels)
+    fed = twin.all_activation_inputs(images, is_training=True)
+    np.testing.assert_allclose([one.deviation for one in found], [np.std(z) for z in fed], 1e-5)
+    twin.step.assign(0)
+    loss, gradients = loss_and_gradients(twin, images, labels)
+    sizes = {v.ref(): float(tf.sqrt(tf.reduce_mean(g**2))) for v, g in
+             zip(twin.trainable_variables, gradients, strict=True)}  # fmt: skip
+    expected = [sizes[weights.ref()] for weights in twin.hidden_weights]
+    np.testing.assert_allclose([one.gradient for one in found], expected, 1e-5)
+
+
+def test_diagnosis_that_fails_leaves_the_network_as_it_was(batch):
+    network = BatchNormNetwork(initial_weights())
+    with pytest.raises(ValueError, match="shape"):
+        diagnose(network, batch[0], batch[1][:3])
+    np.testing.assert_array_equal(network.batch_norms[0].pop_mean, np.zeros(100))
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ def test_percentiles(generator):
         drawn = np.array([line.get_ydata() for line in ax.lines]).T
         np.testing.assert_array_equal(drawn, observations[:, :, 5])
     assert axes[0].get_ylim() == axes[1].get_ylim()
+    (ax,) = figures.plot_percentiles({"naive BN": history}, 5, "t").axes
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), observations[:, 0, 5])
 
 
 def test_population_estimates(histories):

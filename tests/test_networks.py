@@ -166,6 +166,18 @@ class TestNoisyBatchNormNetwork:
             assert np.all((scale > 1 - 1e-4) & (scale < 1.5 + 1e-4))
             assert 0.3 < shift.std() < 0.7
 
+    def test_each_layer_and_seed_has_noise_of_its_own(self):
+        weights = initial_weights(layer_sizes=(784, 50, 50, 50, 10))
+        clean = np.array([[0.0], [1.0]], np.float32).repeat(50, axis=1)
+        drawn = [
+            np.ravel(NoisyBatchNormNetwork(weights, 0.5, seed).add_noise(layer, clean)).tolist()
+            for seed in range(6)
+            for layer in range(3)
+        ]
+        assert len({tuple(noise) for noise in drawn}) == 18
+        singles = [noise[0] for noise in drawn]  # shifts, of which none comes twice either
+        assert len(set(singles)) == 18
+
     def test_present_noise_can_be_looked_at(self, images):
         network = NoisyBatchNormNetwork(initial_weights(layer_sizes=(784, 50, 10)), noise=0.5)
         fed = network.activation_inputs(images, True)

@@ -180,6 +180,13 @@ def test_divergence_midway_names_its_step(digits, monkeypatch):
     np.testing.assert_array_equal(caught.value.histories["fixed BN"].steps, [0, 10])
 
 
+def test_divergence_in_the_last_step(digits):
+    """No loss follows it; the measurement shows it."""
+    with pytest.raises(DivergenceError, match='"it" is nan at step 2;') as caught:
+        train({"it": PlainNetwork(initial_weights())}, digits, steps=1, learning_rate=1e38)
+    np.testing.assert_array_equal(caught.value.histories["it"].steps, [0])
+
+
 def test_ctrl_c_keeps_the_history(digits, monkeypatch, capsys):
     compiled = training.compile_steps
 
@@ -255,6 +262,13 @@ def test_one_that_diverges_need_not_stop_the_others(digits):
     for name in ("without BN", "fixed BN"):
         assert np.isfinite(histories[name].test_accuracy).all()
         assert len(histories[name].steps) == 3
+
+
+def test_all_may_diverge(digits):
+    """Without a warning, which would be an error here."""
+    group = {number: PlainNetwork(initial_weights()) for number in range(4)}
+    histories = train(group, digits, 2, learning_rate=1e38, stop_when_diverged=False)
+    assert all(np.isnan(history.test_accuracy[-1]) for history in histories.values())
 
 
 def test_steps_to():
