@@ -42,7 +42,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     return _parse_idx(unpacked, path)
             return _parse_idx(file, path)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, ValueError, zlib.error) as error:
         raise MnistError(f"{path}: expected a readable IDX file, found: {error}") from error
 
 
@@ -58,7 +58,7 @@ def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: str | os.PathLike[str]) -
     size = math.prod(shape) * dtype.itemsize
     if size > MAXIMUM_BYTES:
         raise MnistError(f"{path}: expected {MAXIMUM_BYTES:,} bytes at most, found shape {shape}")
-    values = stream.read(size + 1)  # one more shows what is too long, and has gzip check its end
+    values = _read_at_most(stream, size + 1)  # one more shows what is too long; gzip checks its end
     if len(values) != size:
         found = f"only {len(values):,}" if len(values) < size else "more"
         raise MnistError(f"{path}: expected {size:,} bytes for shape {shape}, found {found}")
@@ -68,13 +68,24 @@ def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: str | os.PathLike[str]) -
     return array
 
 
+def _read_at_most(stream: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
+    """In pieces: read(size) would set aside as much as a header claims, whatever the file holds."""
+    values = bytearray()
+    while piece := stream.read(min(size - len(values), 2**20)):
+        values += piece
+    return values
+
+
 def read_npz(path: Path, key: str) -> np.ndarray:
     """One array of a NumPy archive, such as Keras's mnist.npz; nothing is ever unpickled."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(f"{key}.npy").file_size > MAXIMUM_BYTES:
+            member = archive.getinfo(f"{key}.npy")
+            if member.file_size > MAXIMUM_BYTES:
                 raise ValueError(f"more than {MAXIMUM_BYTES:,} bytes")
-            with archive.open(f"{key}.npy") as file:
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("a compression without bound, which NumPy does not use")
+            with archive.open(member) as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # zipfile, its codecs and NumPy's header parser raise all sorts
         raise MnistError(f"{path}: expected an archive with {key}, found: {error}") from error

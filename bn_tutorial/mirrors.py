@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import sys
 import threading
 import time
-from concurrent import futures
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pooch
 import requests
-import urllib3
+from requests import exceptions
 from tqdm import tqdm
+from urllib3.exceptions import NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from bn_tutorial.idx import MAXIMUM_BYTES, MnistError
 
@@ -22,7 +25,6 @@ MIRRORS = (
 )
 TIMEOUT = (5, 20)  # seconds: to connect, and between two pieces of an answer
 MINIMUM_SPEED = 10_000  # bytes a second; a mirror that stays below is passed over
-pooch.get_logger().setLevel("WARNING")  # the progress bar says what is fetched
 
 
 def fetch(file_name: str, sha256: str, folder: Path, mirrors: list[str]) -> None:
@@ -38,6 +40,7 @@ def fetch(file_name: str, sha256: str, folder: Path, mirrors: list[str]) -> None
         MnistError: no mirror delivers; names each with its reason.
         OSError: the folder can't be written.
     """
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says what is fetched
     failures = []
     for mirror in tuple(mirrors):
         url, known_hash = mirror + file_name, f"sha256:{sha256}"
@@ -52,6 +55,9 @@ def fetch(file_name: str, sha256: str, folder: Path, mirrors: list[str]) -> None
     raise MnistError(f"{file_name} could not be downloaded ({'; '.join(failures)})")
 
 
+# --- One file from one mirror ---------------------------------------------------------------------
+
+
 def stream_to_file(url: str, path: str, _pooch: object = None) -> None:
     """Write what `url` holds to `path`; pooch calls this, and checks the file afterwards.
 
@@ -59,70 +65,136 @@ def stream_to_file(url: str, path: str, _pooch: object = None) -> None:
         requests.RequestException: no answer, a bad one, one that ends early, is slow or has no end.
     """
     file_name, host = url.rpartition("/")[2], urlsplit(url).netloc
+    Path(path).unlink()  # pooch has made it for its owner alone to read
+    pace = Pace()
     with (
-        open_within(sum(TIMEOUT), url) as answer,
         Path(path).open("wb") as file,
         tqdm(
             desc=f"{file_name} from {host}", unit="B", unit_scale=True, leave=False, delay=1
         ) as progress,
+        contextlib.closing(pieces(url)) as received,
     ):
-        answer.raise_for_status()
-        progress.total = answer.raw.length_remaining
-        started = time.monotonic()
-        try:
-            # As it comes: to wait for a full piece would be to wait for a trickle without end.
-            while piece := answer.raw.read1(2**16):
-                file.write(piece)
-                progress.update(len(piece))
-                check_pace(progress.n, time.monotonic() - started)
-        except urllib3.exceptions.HTTPError as error:
-            raise requests.ConnectionError(error) from error
+        progress.total = next(received)
+        for piece in received:
+            file.write(piece)
+            progress.update(len(piece))
+            pace.count(len(piece))
 
 
-def open_within(seconds: float, url: str) -> requests.Response:
-    """The answer to a request, its body still to be read.
+class Pace:
+    """Gives up, by a requests.RequestException, on a mirror that is too slow, or has no end."""
 
-    The time-outs of requests leave out the look-up of the name, and start anew at each byte. The
-    thread can't be ended: if it hangs it is left behind, and does not keep the process alive.
+    def __init__(self) -> None:
+        self.received = self.received_before = 0
+        self.since = time.monotonic()
+
+    def count(self, size: int) -> None:
+        """So many bytes have come."""
+        self.received += size
+        if self.received > MAXIMUM_BYTES:
+            raise requests.RequestException(f"sends more than {MAXIMUM_BYTES:,} bytes")
+        seconds = time.monotonic() - self.since
+        if seconds > TIMEOUT[1]:
+            if self.received - self.received_before < seconds * MINIMUM_SPEED:
+                raise requests.Timeout(f"slower than {MINIMUM_SPEED:,} bytes a second")
+            self.received_before, self.since = self.received, time.monotonic()
+
+
+def pieces(url: str) -> Iterator[int | bytes | None]:
+    """First the length of what `url` holds, or None if the mirror doesn't tell; then its bytes.
+
+    A thread asks and reads, and this waits for it: the time-outs of requests leave out the look-up
+    of the name, and start anew at each byte of a header. A thread can't be ended. One that hangs is
+    left behind, and does not keep the process alive.
     """
-    answer = futures.Future()
+    reader = Reader(url)
+    threading.Thread(target=reader.run, daemon=True).start()
+    try:
+        while True:
+            found = reader.found.get(timeout=sum(TIMEOUT))
+            if isinstance(found, Exception):
+                raise found
+            if found == b"":
+                return
+            yield found
+    except queue.Empty:
+        raise requests.Timeout(f"sends nothing of use for {sum(TIMEOUT):g} s") from None
+    finally:
+        reader.stop()
 
-    def ask() -> None:
+
+class Reader:
+    """Asks for `url`, and puts into `found` the length, the bytes as they come, b"" or an error."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.found: queue.Queue[int | bytes | Exception | None] = queue.Queue(maxsize=16)
+        self.answer: requests.Response | None = None
+        self.stopped = False
+
+    def run(self) -> None:
+        """What the thread does."""
         try:
             headers = {"Accept-Encoding": "identity"}
-            answer.set_result(requests.get(url, stream=True, timeout=TIMEOUT, headers=headers))
-        except Exception as error:
-            answer.set_exception(error)
+            with (
+                DirectSession() as session,
+                session.get(self.url, stream=True, timeout=TIMEOUT, headers=headers) as self.answer,
+            ):
+                if self.answer.status_code != 200:
+                    raise requests.HTTPError(response=self.answer)
+                self.found.put(self.answer.raw.length_remaining)
+                # As it comes: to wait for a full piece would be to wait for a trickle without end.
+                while not self.stopped and (piece := self.answer.raw.read1(2**16)):
+                    self.found.put(piece)
+            self.found.put(b"")
+        except requests.RequestException as error:
+            self.found.put(error)
+        except Exception as error:  # urllib3's, http.client's, and bare ones of requests
+            self.found.put(requests.ConnectionError(error))
 
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return answer.result(seconds)
-    except futures.TimeoutError as error:
-        raise requests.Timeout(f"no answer within {seconds:g} s") from error
+    def stop(self) -> None:
+        """End the thread as well as can be: wake it where it waits to put, or to read."""
+        self.stopped = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.found.get_nowait()
+        with contextlib.suppress(Exception):  # there is no connection, or no longer
+            self.answer.raw.shutdown()
 
 
-def check_pace(received: int, seconds: float) -> None:
-    """Give up, by a requests.RequestException, on a mirror that is too slow, or has no end."""
-    if seconds > TIMEOUT[1] and received < seconds * MINIMUM_SPEED:
-        raise requests.Timeout(f"slower than {MINIMUM_SPEED:,} bytes a second")
-    if received > MAXIMUM_BYTES:
-        raise requests.RequestException(f"sends more than {MAXIMUM_BYTES:,} bytes")
+class DirectSession(requests.Session):
+    """Follows no redirect: requests would read the body of each, whole, whatever its size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """There is none."""
+
+
+# --- What the reader is told ----------------------------------------------------------------------
 
 
 def reason(error: Exception) -> str:
     """Why a mirror failed, in a few words."""
+    if not isinstance(error, requests.RequestException):
+        return "sends another file (its SHA-256 differs)"
     if isinstance(error, requests.HTTPError):
         return f"answers {error.response.status_code}"
-    if "hash of downloaded file" in str(error):
-        return "sends another file (its SHA-256 differs)"
-    known = {
-        "Read timed out": f"sends nothing for {TIMEOUT[1]} s",
-        "connect timeout": f"no connection within {TIMEOUT[0]} s",
-        "resol": "its name cannot be resolved",
-        "refused": "the connection is refused",
-        "IncompleteRead": "the connection closes midway",
-    }
-    return next((words for mark, words in known.items() if mark in str(error)), str(error))
+    cause = error.args[0] if error.args else error  # urllib3's, which may have one in turn
+    cause = getattr(cause, "reason", cause)
+    known = (
+        (exceptions.ProxyError, "the proxy cannot be reached"),
+        (exceptions.SSLError, "no secure connection"),
+        (exceptions.ConnectTimeout, f"no connection within {TIMEOUT[0]} s"),
+        ((exceptions.ReadTimeout, ReadTimeoutError), f"sends nothing for {TIMEOUT[1]} s"),
+        (NameResolutionError, "its name cannot be resolved"),
+    )
+    for kind, words in known:
+        if isinstance(error, kind) or isinstance(cause, kind):
+            return words
+    if isinstance(cause, NewConnectionError) and "refused" in str(cause):
+        return "the connection is refused"
+    if "IncompleteRead" in str(cause):
+        return "the connection closes midway"
+    return str(cause)[:200]
 
 
 def notice(message: str) -> None:

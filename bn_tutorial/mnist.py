@@ -74,8 +74,10 @@ class Dataset:
         """Which samples the next `size` are, int32 `[size]`: many batches at once, if need be.
 
         Raises:
-            ValueError: there are no samples.
+            ValueError: `size` is below 0, or there are no samples.
         """
+        if size < 0:
+            raise ValueError(f"size must be 0 or more, found {size}")
         if len(self) == 0:
             raise ValueError("expected samples to hand out, found an empty data set")
         orders = [self._remainder]

@@ -63,6 +63,7 @@ FILES = {
     ),
 }
 ENVIRONMENT_VARIABLE = "BN_TUTORIAL_DATA"
+WORKPLACE = ".bn_tutorial_download"  # a folder in the one that is downloaded to; removed at the end
 BY_HAND = (
     "To place MNIST by hand, put its four .gz files, or Keras's mnist.npz, into {folder} or into a "
     f"folder that the environment variable {ENVIRONMENT_VARIABLE} names"
@@ -82,6 +83,7 @@ def mnist_arrays(data_dir: str | os.PathLike[str] | None = None) -> list[np.ndar
         MnistError: names each file that was not right, each mirror tried and why it failed.
     """
     folders = folders_to_search(data_dir)
+    target = folders[0] if data_dir else folders[-1]
     problems: list[str] = []
     arrays = {name: find_array(name, folders, problems) for name in FILES}
     for problem in dict.fromkeys(problems):
@@ -89,10 +91,10 @@ def mnist_arrays(data_dir: str | os.PathLike[str] | None = None) -> list[np.ndar
     missing = [name for name, array in arrays.items() if array is None]
     if missing:
         try:
-            arrays.update(download(missing, folders[0] if data_dir is not None else folders[-1]))
+            arrays.update(download(missing, target))
         except MnistError as error:
             reasons = "; ".join([*dict.fromkeys(problems), str(error)])
-            raise MnistError(f"{reasons}. {BY_HAND.format(folder=folders[-1])}") from error
+            raise MnistError(f"{reasons}. {BY_HAND.format(folder=target)}") from error
     return list(arrays.values())
 
 
@@ -105,8 +107,8 @@ def folders_to_search(data_dir: str | os.PathLike[str] | None) -> list[Path]:
 
 
 def expanded(folder: str | os.PathLike[str]) -> Path:
-    """With `~` as the home folder, and unchanged where it names a user that is not there."""
-    return Path(os.path.expanduser(folder))  # Path.expanduser raises then
+    """Absolute, and with `~` as the home folder unless it names a user that is not there."""
+    return Path(os.path.expanduser(folder)).absolute()  # Path.expanduser raises then
 
 
 def default_dir() -> Path:
@@ -162,21 +164,22 @@ def download(names: Iterable[str], folder: Path) -> dict[str, np.ndarray]:
     Raises:
         MnistError: no mirror delivers, or the folder can't be written.
     """
-    workplace = folder / ".download"
+    workplace = folder / WORKPLACE
     addresses = list(mirrors.MIRRORS)
     arrays = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_process(folder / ".download.lock"):
             shutil.rmtree(workplace, ignore_errors=True)  # what a killed process has left
-            for name in names:
-                array = find_array(name, [folder], problems=[])
-                if array is None:
-                    mirrors.fetch(f"{name}.gz", FILES[name].sha256, workplace, addresses)
-                    (workplace / f"{name}.gz").replace(folder / f"{name}.gz")
-                    array = verified(name, folder / f"{name}.gz")
-                arrays[name] = array
-            shutil.rmtree(workplace, ignore_errors=True)
+            try:
+                for name in names:
+                    arrays[name] = find_array(name, [folder], problems=[])
+                    if arrays[name] is None:
+                        mirrors.fetch(f"{name}.gz", FILES[name].sha256, workplace, addresses)
+                        (workplace / f"{name}.gz").replace(folder / f"{name}.gz")
+                        arrays[name] = verified(name, folder / f"{name}.gz")
+            finally:
+                shutil.rmtree(workplace, ignore_errors=True)
     except (OSError, ValueError) as error:
         raise MnistError(f"{folder}: expected a folder to download to, found: {error}") from error
     return arrays

@@ -49,6 +49,7 @@ class FaultyMirrors:
             def do_GET(self):
                 fault, name = self.path.strip("/").split("/")
                 outer.requests.append((fault, name))
+                outer.headers = self.headers
                 getattr(outer, f"answer_{fault}", outer.answer_status)(self, fault, contents[name])
 
             def log_message(self, *arguments):
@@ -104,19 +105,58 @@ class FaultyMirrors:
             handler.wfile.flush()
             time.sleep(0.01)
 
-    def answer_trickle(self, handler, fault, content):
-        """A few bytes a second: each comes in time, all of them never."""
-        self.send(handler, b"", length=len(content))
-        for position in range(int(PAUSE / 0.05)):
-            handler.wfile.write(content[position : position + 1])
+    def drip(self, handler, piece):
+        """A little now and then: each comes in time, all of it never."""
+        for _ in range(int(PAUSE / 0.05)):
+            handler.wfile.write(piece)
             time.sleep(0.05)
 
+    def answer_trickle(self, handler, fault, content):
+        self.send(handler, b"", length=len(content))
+        self.drip(handler, b"x")
+
+    def answer_burst(self, handler, fault, content):
+        """A good start, and then a trickle."""
+        self.send(handler, bytes(50_000), length=60_000)
+        self.drip(handler, b"x")
+
     def answer_headers(self, handler, fault, content):
-        """The same, before the body has begun."""
+        """A trickle before the body has begun."""
         handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Padding: ")
-        for _ in range(int(PAUSE / 0.05)):
-            handler.wfile.write(b"x")
-            time.sleep(0.05)
+        self.drip(handler, b"x")
+
+    def answer_trailers(self, handler, fault, content):
+        """Lines without end behind the last chunk."""
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        handler.wfile.write(b"3\r\nabc\r\n0\r\n")
+        self.drip(handler, b"X: y\r\n")
+
+    def answer_chunk_size(self, handler, fault, content):
+        """A number that does not end."""
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.drip(handler, b"0")
+
+    def answer_only_labels(self, handler, fault, content):
+        self.send(handler, content) if "labels" in handler.path else handler.send_error(404)
+
+    def answer_only_images(self, handler, fault, content):
+        self.send(handler, content) if "images" in handler.path else handler.send_error(404)
+
+    def answer_redirect(self, handler, fault, content):
+        """To a good mirror; but with a body that would fill the memory if it were read."""
+        handler.send_response(302)
+        handler.send_header("Location", handler.path.replace("redirect", "good"))
+        handler.end_headers()
+        for _ in range(4000):
+            handler.wfile.write(bytes(2**16))
+
+    def answer_broken_redirect(self, handler, fault, content):
+        handler.send_response(302)
+        handler.send_header("Location", handler.path)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"abc")
 
     def answer_chunked(self, handler, fault, content):
         """All of it, in chunks that are small and say nothing of the whole."""

@@ -98,6 +98,43 @@ def test_bad_files(read, content, message, tmp_path):
     assert peak < 4 * len(content) + 2**20
 
 
+def test_a_header_that_claims_much_takes_no_memory(read):
+    """Just within the bound; NumPy's and Python's readers would set it all aside first."""
+    tracemalloc.start()
+    try:
+        for content in (header(2**28) + b"abc", gzip.compress(header(2**28) + b"abc")):
+            with pytest.raises(MnistError, match="found only 3"):
+                read(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**23
+
+
+def test_no_memory(read, monkeypatch):
+    def refuse(*arguments):
+        raise MemoryError("none left")
+
+    monkeypatch.setattr(idx, "_read_at_most", refuse)
+    with pytest.raises(MnistError, match="none left"):
+        read(FILE)
+
+
+def test_npz_that_unpacks_without_bound(tmp_path):
+    """zipfile unpacks bz2 and LZMA whole, whatever size is promised."""
+    with zipfile.ZipFile(tmp_path / "mnist.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x_train.npy", bytes(100))
+    with pytest.raises(MnistError, match="a compression without bound"):
+        idx.read_npz(tmp_path / "mnist.npz", "x_train")
+
+
+def test_npz_that_is_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "MAXIMUM_BYTES", 100)
+    np.savez(tmp_path / "mnist.npz", x_train=ARRAY)
+    with pytest.raises(MnistError, match="more than 100 bytes"):
+        idx.read_npz(tmp_path / "mnist.npz", "x_train")
+
+
 def test_no_file_and_a_folder(tmp_path):
     with pytest.raises(MnistError, match="nowhere: .*No such file"):
         read_idx(tmp_path / "nowhere")
@@ -113,7 +150,7 @@ def test_the_loader_hands_it_out():
 
 
 @settings(
-    max_examples=2500,
+    max_examples=2000,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

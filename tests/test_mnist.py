@@ -67,6 +67,12 @@ class TestDataset:
         with pytest.raises(ValueError, match=f"between 1 and 10, found {size}"):
             small.next_batch(size)
 
+    def test_no_negative_number_of_indices(self, small):
+        small.next_indices(3)
+        with pytest.raises(ValueError, match="0 or more, found -1"):
+            small.next_indices(-1)
+        assert len(small.next_indices(7)) == 7
+
     def test_no_samples(self):
         with pytest.raises(ValueError, match="found an empty data set"):
             load_mnist(source="digits", validation_size=0).validation.next_indices(5)

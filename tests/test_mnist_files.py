@@ -2,6 +2,7 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from bn_tutorial import mirrors, mnist_files
 from bn_tutorial.idx import MnistError
-from bn_tutorial.mnist_files import FILES, mnist_arrays
+from bn_tutorial.mnist_files import FILES, WORKPLACE, mnist_arrays
 from tests.faulty_mirror import FaultyMirrors, idx_bytes, small_mnist
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -88,6 +89,14 @@ class TestWhereItLooks:
             "nowhere: BN_TUTORIAL_DATA names it, but it is not a folder" in capsys.readouterr().err
         )
 
+    def test_downloads_not_into_the_environments_folder(self, tmp_path, monkeypatch):
+        (tmp_path / "named").mkdir()
+        monkeypatch.setenv(mnist_files.ENVIRONMENT_VARIABLE, str(tmp_path / "named"))
+        for nothing in (None, ""):
+            assert_small_mnist(mnist_arrays(nothing))
+        assert visible(tmp_path / "named") == []
+        assert visible(tmp_path / "default") == sorted(CONTENTS)
+
     def test_only_what_is_missing_is_downloaded(self, tmp_path, server):
         place(tmp_path / "mine", [f"{IMAGES}.gz", f"{LABELS}.gz"])
         assert_small_mnist(mnist_arrays(tmp_path / "mine"))
@@ -143,7 +152,11 @@ FAULTS = {
     "silent": "sends nothing for 0.5 s",
     "stalling": "sends nothing for 0.5 s",
     "trickle": "slower than 10,000 bytes a second",
-    "headers": "no answer within 1 s",
+    "headers": "sends nothing of use for 1 s",
+    "trailers": "sends nothing of use for 1 s",
+    "chunk_size": "sends nothing of use for 1 s",
+    "redirect": "answers 302",
+    "broken_redirect": "answers 302",
 }
 
 
@@ -159,6 +172,48 @@ class TestMirrors:
         assert reason in line
         assert visible(tmp_path) == sorted(CONTENTS)
         assert sum(asked == fault for asked, _ in server.requests) == 1  # then it comes last
+
+    def test_mirrors_that_have_half_each(self, server, tmp_path, monkeypatch):
+        """One that has failed is asked again when the other fails too."""
+        halves = (server.url("only_labels"), server.url("only_images"))
+        monkeypatch.setattr(mirrors, "MIRRORS", halves)
+        assert_small_mnist(mnist_arrays(tmp_path))
+
+    def test_it_asks_for_the_file_as_it_is(self, server, tmp_path):
+        mnist_arrays(tmp_path)
+        assert server.headers["Accept-Encoding"] == "identity"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="modes are Unix's")
+    def test_files_are_for_all_to_read_that_the_umask_lets(self, tmp_path):
+        before = os.umask(0o027)
+        try:
+            mnist_arrays(tmp_path)
+        finally:
+            os.umask(before)
+        for name in CONTENTS:
+            assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
+
+    def test_what_hangs_does_not_keep_the_process(self, server, tmp_path):
+        """The server would go on for a second and a half."""
+        process = start_download(tmp_path, server.url("headers"), timeout=0.1)
+        begin = time.monotonic()
+        _, error = process.communicate()
+        assert "sends nothing of use for 0.2 s" in error
+        assert time.monotonic() - begin < 30
+
+    def test_a_proxy_that_is_down(self, server, tmp_path, monkeypatch, capsys):
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with pytest.raises(MnistError, match="the proxy cannot be reached"):
+            mnist_arrays(tmp_path)
+
+    def test_no_certificates(self, server, tmp_path, monkeypatch, capsys):
+        """An error of requests that is none of its own kind."""
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
+        monkeypatch.setattr(mirrors, "MIRRORS", ("https://127.0.0.1:1/", server.url("good")))
+        assert_small_mnist(mnist_arrays(tmp_path))
+        assert "127.0.0.1:1/: Could not find a suitable TLS CA" in capsys.readouterr().err
 
     def test_a_mirror_that_is_down(self, server, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(mirrors, "MIRRORS", ("http://127.0.0.1:1/", server.url("good")))
@@ -179,6 +234,11 @@ class TestMirrors:
         assert_small_mnist(mnist_arrays(tmp_path))
         assert capsys.readouterr().err == ""
 
+    def test_a_good_start_does_not_count_for_ever(self, server, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(mirrors, "MIRRORS", (server.url("burst"), server.url("good")))
+        assert_small_mnist(mnist_arrays(tmp_path))
+        assert "slower than 10,000 bytes a second" in capsys.readouterr().err
+
     def test_a_mirror_that_is_slow_but_steady(self, server, tmp_path, monkeypatch, capsys):
         """It may take longer than the time-out in all, as long as something comes."""
         monkeypatch.setattr(mirrors, "MIRRORS", (server.url("slow"),))
@@ -194,18 +254,19 @@ class TestMirrors:
         assert "sends more than 1,000,000 bytes" in capsys.readouterr().err
 
     def test_all_fail(self, server, tmp_path, monkeypatch):
-        addresses = [server.url(fault) for fault in FAULTS]
+        some = ("403", "html", "midway", "silent", "headers")
+        addresses = [server.url(fault) for fault in some]
         monkeypatch.setattr(mirrors, "MIRRORS", addresses)
         with pytest.raises(MnistError) as caught:
             mnist_arrays(tmp_path)
         message = str(caught.value)
-        for fault, reason in FAULTS.items():
+        for fault in some:
             assert f"{server.url(fault)}: " in message
-            assert reason in message
+            assert FAULTS[fault] in message
         assert "To place MNIST by hand, put its four .gz files" in message
         assert "BN_TUTORIAL_DATA" in message
-        assert visible(tmp_path) in ([], [".download"])
-        assert len(server.requests) == len(FAULTS)  # the other three files are not tried in vain
+        assert visible(tmp_path) == []
+        assert len(server.requests) == len(some)  # the other three files are not tried in vain
 
 
 def rot(path, position):
@@ -291,6 +352,14 @@ class TestFolders:
         with pytest.raises(MnistError, match="expected a folder to download to, found:"):
             mnist_arrays(tmp_path / name)
 
+    def test_with_a_tilde_that_is_no_home(self, tmp_path, monkeypatch):
+        """Nothing down the line may take it for one."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        assert_small_mnist(mnist_arrays("./~/mine"))
+        assert visible(tmp_path / "~" / "mine") == sorted(CONTENTS)
+        assert not (tmp_path / "home").exists()
+
     def test_of_a_user_that_is_not_there(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert_small_mnist(mnist_arrays("~nosuchuser/mnist"))
@@ -309,11 +378,11 @@ class TestFolders:
             "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
             "sys.argv[1:] = sys.argv[1:]; import runpy; runpy.run_module('tests.download_process')"
         )
-        process = run_python("-c", code, tmp_path, server.url("good"))
+        process = run_python("-c", code, tmp_path, 20, server.url("good"))
         _, error = process.communicate()
         assert "MnistError: " in error
         assert f"{tmp_path}: expected a folder to download to, found: [Errno 27]" in error
-        assert visible(tmp_path) == [".download"]
+        assert visible(tmp_path) == []
 
 
 def run_python(*arguments):
@@ -323,8 +392,8 @@ def run_python(*arguments):
     )  # fmt: skip
 
 
-def start_download(folder, address):
-    return run_python("-m", "tests.download_process", folder, address)
+def start_download(folder, address, timeout=20):
+    return run_python("-m", "tests.download_process", folder, timeout, address)
 
 
 class TestProcesses:
@@ -352,7 +421,7 @@ class TestProcesses:
                 interrupted += 1
             process.communicate()
             assert_small_mnist(mnist_arrays(folder))
-            assert visible(folder) in (sorted(CONTENTS), [".download", *sorted(CONTENTS)])
+            assert visible(folder) in (sorted(CONTENTS), [WORKPLACE, *sorted(CONTENTS)])
         assert interrupted >= 5  # else the test has shown nothing
 
 
