@@ -88,7 +88,7 @@ fuzz: $(INSTALLED)  ## damaged files for the MNIST loader, SECONDS=60
 	$(BIN)/python -m tests.fuzz_read_idx --seconds $(or $(SECONDS),60)
 
 clean:  ## remove the environment and all results; downloaded data stay
-	rm -rf .venv build notebooks/checkpoints .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv build notebooks/checkpoints .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -103,7 +103,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	if ! "$$found" -c "import ensurepip, venv" 2>/dev/null; then \
 		echo "$$found has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
 	fi; \
-	echo "Setting up .venv with $$("$$found" --version) (about 2 GB, a few minutes the first time)"; \
+	echo "Setting up .venv with $$("$$found" --version) (about 3 GB, a few minutes the first time)"; \
 	"$$found" -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
