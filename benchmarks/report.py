@@ -57,10 +57,10 @@ def floor_of(results: dict[str, list[dict]], key: str) -> float:
     return min(median(results[name], key) for name in FLOORS if name in results)
 
 
-def compare_apart(rounds: int, options: dict[str, int], names: tuple[str, ...]) -> list[float]:
-    """Median seconds of a run with these options, for each name, the names in turn."""
-    found = [[run(name, **options)["seconds"] for name in names] for _ in range(rounds)]
-    return [statistics.median(seconds) for seconds in zip(*found, strict=True)]
+def medians(rounds: int, key: str, cases: list[tuple[str, dict[str, int]]]) -> list[float]:
+    """The median of `key` for each case, a contender and its options; the cases in turn."""
+    found = [[run(name, **options)[key] for name, options in cases] for _ in range(rounds)]
+    return [statistics.median(values) for values in zip(*found, strict=True)]
 
 
 def grow(rounds: int, steps: int, floor: str) -> dict[tuple[str, int, int], list[float]]:
@@ -69,12 +69,12 @@ def grow(rounds: int, steps: int, floor: str) -> dict[tuple[str, int, int], list
     cases = [(what, value) for what, values in GROWTH.items() for value in values]
     for what, value in tqdm(cases, desc="growth"):
         options = {"steps": WIDTH_STEPS if what == "width" else steps, what: value}
-        seconds = compare_apart(rounds, options, (PACKAGE, floor))
-        grown[what, value, options["steps"]] = seconds
+        pair = [(PACKAGE, options), (floor, options)]
+        grown[what, value, options["steps"]] = medians(rounds, "seconds", pair)
     return grown
 
 
-def take_apart(rounds: int, steps: int, floor: str) -> dict[str, list[float]]:
+def take_apart(rounds: int, steps: int, floor: str) -> dict[str, tuple[float, float]]:
     """Milliseconds a training step of two networks, on one thread and on all: by what they are."""
     parts = {
         "the products alone": (floor, {}),
@@ -82,14 +82,13 @@ def take_apart(rounds: int, steps: int, floor: str) -> dict[str, list[float]]:
         "one without, one with BN": (PACKAGE, {"with_bn": 1}),
         "two networks with BN": (PACKAGE, {"with_bn": 2}),
     }
-    threads = ({"threads": 1}, {})
-    found: dict[str, list[list[float]]] = {part: [[], []] for part in parts}
-    for _ in tqdm(range(rounds), desc="parts"):
-        for part, (name, options) in parts.items():
-            for column, setting in enumerate(threads):
-                result = run(name, steps=steps, **options, **setting)
-                found[part][column].append(result["train_ms"])
-    return {part: [statistics.median(c) for c in columns] for part, columns in found.items()}
+    cases = [
+        (name, {"steps": steps, **options, **threads})
+        for name, options in parts.values()
+        for threads in ({"threads": 1}, {})
+    ]
+    found = medians(rounds, "train_ms", cases)
+    return dict(zip(parts, zip(found[::2], found[1::2], strict=True), strict=True))
 
 
 def median(results: list[dict], key: str) -> float:
@@ -144,7 +143,7 @@ def growth_table(grown: dict[tuple[str, int, int], list[float]]) -> str:
     return "\n".join(lines)
 
 
-def parts_table(parts: dict[str, list[float]]) -> str:
+def parts_table(parts: dict[str, tuple[float, float]]) -> str:
     (floors, *_) = parts.values()
     lines = [
         "| training | one thread, ms a step | share of the floor | all cores, ms a step "

@@ -78,7 +78,7 @@ def test_table():
 
 
 def test_parts_table():
-    floor, both = report.parts_table({"floor": [0.3, 0.2], "both": [0.4, 0.25]}).splitlines()[2:]
+    floor, both = report.parts_table({"floor": (0.3, 0.2), "both": (0.4, 0.25)}).splitlines()[2:]
     assert floor == "| floor | 0.30 | 1.00 | 0.20 | 1.00 |"
     assert both == "| both | 0.40 | 0.75 | 0.25 | 0.80 |"
 

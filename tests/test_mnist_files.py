@@ -374,9 +374,9 @@ class TestFolders:
     @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of Unix")
     def test_that_is_full(self, tmp_path, server):
         code = (
-            "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+            "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-            "sys.argv[1:] = sys.argv[1:]; import runpy; runpy.run_module('tests.download_process')"
+            "import runpy; runpy.run_module('tests.download_process')"
         )
         process = run_python("-c", code, tmp_path, 20, server.url("good"))
         _, error = process.communicate()
