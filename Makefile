@@ -9,39 +9,74 @@ else
 BIN := .venv/bin
 endif
 INSTALLED := .venv/installed
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SHORT := $(filter notebooks/01% notebooks/02%,$(NOTEBOOKS))
-LONG := $(filter-out $(SHORT),$(NOTEBOOKS))
-NAMES := $(notdir $(basename $(NOTEBOOKS)))
+# Where the notebooks are, and where their pages go.
+FOLDER := notebooks
+PAGES := build
+NAMES := $(notdir $(basename $(sort $(wildcard $(FOLDER)/*.ipynb))))
+NUMBERS := $(foreach name,$(NAMES),$(firstword $(subst _, ,$(name))))
+numbered = $(filter $(addsuffix _%,$(1)),$(NAMES))
 
-# Kernels get settings of their own, so that nobody's IPython start-up files run with ours.
+# What `make test` gives each notebook: enough for its claims, and no more. The rest is as committed.
+QUICK_01 := -p STEPS 10000
+QUICK_02 := -p SEEDS 2
+QUICK_03 := -p BUDGET 0.1 -p SEEDS 2
+QUICK_04 := -p BUDGET 0.1 -p SEEDS 2
+
+# Tests run side by side. On two cores more than two at once gain nothing.
+JOBS := 2
+
+# Nothing is written outside this folder: what would go to the home folder goes to build/.
 export IPYTHONDIR := $(CURDIR)/build/ipython
+export JUPYTER_CONFIG_DIR := $(CURDIR)/build/jupyter/config
+export JUPYTER_DATA_DIR := $(CURDIR)/build/jupyter/data
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/jupyter/runtime
+export KERAS_HOME := $(CURDIR)/build/keras
+export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
+export XDG_CACHE_HOME := $(CURDIR)/build/cache
+export PIP_NO_CACHE_DIR := 1
+# A configuration of IPython's of our own, so that nobody's start-up files run with ours.
 KERNEL_SETTINGS := build/ipython/profile_default/ipython_kernel_config.json
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
-NBVAL := $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
-	--nbval-cell-timeout=600 --nbval-kernel-startup-timeout=120
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS)
+NBVAL := $(PYTEST) -p no:cacheprovider --dist loadfile --nbval-lax --nbval-current-env \
+	--nbval-cell-timeout=1800 --nbval-kernel-startup-timeout=120
 # Of a progress bar that was redrawn in place, keep what it showed last.
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run test unit lint notebooks lab refresh bench fuzz clean
+.PHONY: help run run-all test test-full unit lint notebooks lab refresh lock bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks; pages and executed notebooks go to build/
-	@for name in $(NAMES); do \
+run: $(INSTALLED) $(KERNEL_SETTINGS)  ## run notebooks 1 and 2, or ONLY="03 04"; pages go to build/
+	$(call run-notebooks,$(call numbered,$(or $(ONLY),01 02)))
+
+run-all: $(INSTALLED) $(KERNEL_SETTINGS)  ## run every notebook; pages go to build/
+	$(call run-notebooks,$(NAMES))
+
+# Asked before anything is set up: is there a notebook for each number?
+UNKNOWN := $(filter-out $(NUMBERS),$(ONLY))
+ifneq ($(UNKNOWN),)
+$(error ONLY: expected numbers of notebooks, some of: $(NUMBERS); found: $(UNKNOWN))
+endif
+
+define run-notebooks
+	@for name in $(1); do \
 		echo "$$name"; \
-		$(BIN)/python -m papermill --log-level WARNING --progress-bar --cwd notebooks \
-			notebooks/$$name.ipynb build/$$name.ipynb || exit 1; \
-		$(TIDY) build/$$name.ipynb || exit 1; \
+		$(BIN)/python -m papermill --log-level WARNING --progress-bar --cwd $(FOLDER) \
+			$(FOLDER)/$$name.ipynb $(PAGES)/$$name.ipynb || exit 1; \
+		$(TIDY) $(PAGES)/$$name.ipynb || exit 1; \
 		PYTHONPATH=notebooks $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
-			build/$$name.ipynb || exit 1; \
+			$(PAGES)/$$name.ipynb || exit 1; \
+		echo "  its page: $(abspath $(PAGES))/$$name.html"; \
 	done
 	@echo "Done. Open one of these pages in a browser, or the notebook beside it in JupyterLab:"
-	@for name in $(NAMES); do echo "  $(CURDIR)/build/$$name.html"; done
+	@for name in $(1); do echo "  $(abspath $(PAGES))/$$name.html"; done
+endef
 
 test: lint unit notebooks  ## lint, unit tests, and the notebooks under nbval
 
@@ -49,43 +84,54 @@ lint: $(INSTALLED)  ## check style, types hinted, docstrings; package, tests and
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-unit: $(INSTALLED)  ## the tests of the package
-	$(BIN)/python -m pytest
+unit: $(INSTALLED) $(KERNEL_SETTINGS)  ## the tests of the package
+	$(PYTEST)
 
-# On MNIST if it can be had, then on the embedded digits: the claims a notebook asserts must hold on
-# both. The short notebooks run as committed; the long ones are copies with a tenth of the steps.
-# Only cells that ask for it have their output compared.
+# On MNIST if it can be had, and on the embedded digits: the claims a notebook asserts must hold on
+# both. They are copies with fewer steps. Only cells that ask for it have their output compared.
 notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on MNIST and on digits
-	$(call prepare,$(LONG),quick,-p BUDGET 0.1)
-	$(call prepare,$(SHORT),digits,-p SOURCE digits)
-	$(call prepare,$(LONG),digits,-p SOURCE digits -p BUDGET 0.1)
-	$(NBVAL) $(SHORT) $(LONG:notebooks/%=build/quick/%)
-	$(NBVAL) $(NOTEBOOKS:notebooks/%=build/digits/%)
+	$(call prepare,quick)
+	$(call prepare,digits,-p SOURCE digits)
+	$(NBVAL) $(NAMES:%=build/quick/%.ipynb) $(NAMES:%=build/digits/%.ipynb)
 
-# $(call prepare,NOTEBOOKS,FOLDER,PARAMETERS): copies in build/FOLDER with other parameters.
-define prepare
+test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## run every notebook as committed under nbval
+	$(NBVAL) $(NAMES:%=$(FOLDER)/%.ipynb)
+
+# $(call prepare,SUBFOLDER,PARAMETERS): copies in build/SUBFOLDER with these parameters and QUICK_….
+prepare = $(foreach name,$(NAMES),$(call prepare-one,$(name),$(1),$(2)))
+define prepare-one
 	@mkdir -p build/$(2)
-	@for notebook in $(1); do \
-		$(BIN)/python -m papermill --log-level ERROR --prepare-only $(3) \
-			$$notebook build/$(2)/$${notebook#notebooks/} || exit 1; \
-	done
+	@$(BIN)/python -m papermill --log-level ERROR --prepare-only $(3) \
+		$(QUICK_$(firstword $(subst _, ,$(1)))) $(FOLDER)/$(1).ipynb build/$(2)/$(1).ipynb
+
 endef
 
-lab: $(INSTALLED)  ## open the notebooks in JupyterLab
+lab: $(INSTALLED) $(KERNEL_SETTINGS)  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks
 
 # The committed outputs: one run from top to bottom, without time stamps and dead progress bars.
-refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in place
+REFRESHED = $(patsubst %,$(FOLDER)/%.ipynb,$(call numbered,$(or $(ONLY),$(NUMBERS))))
+refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in place, or ONLY="03 04"
 	$(BIN)/python -m nbconvert --to notebook --inplace --execute \
-		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
-	$(TIDY) $(NOTEBOOKS)
+		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(REFRESHED)
+	$(TIDY) $(REFRESHED)
 	$(BIN)/python notebooks/readme_figure.py
+
+# In an environment of its own: what makes the lock is no part of what it locks.
+lock: build/uv/installed  ## make requirements.lock again, from pyproject.toml
+	build/uv/$(notdir $(BIN))/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
+		--no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
+
+build/uv/installed: $(INSTALLED)
+	$(BIN)/python -m venv --clear build/uv
+	build/uv/$(notdir $(BIN))/python -m pip --disable-pip-version-check install --quiet uv==0.9.*
+	@touch $@
 
 bench: $(INSTALLED)  ## speed, side by side; writes benchmarks/README.md
 	$(BIN)/python -m benchmarks.report
 
 fuzz: $(INSTALLED)  ## damaged files for the MNIST loader, SECONDS=60
-	$(BIN)/python -m tests.fuzz_read_idx --seconds $(or $(SECONDS),60)
+	$(BIN)/python -m tests.mnist.fuzz_read_idx --seconds $(or $(SECONDS),60)
 
 clean:  ## remove the environment and all results; downloaded data stay
 	rm -rf .venv build notebooks/checkpoints .pytest_cache .ruff_cache .hypothesis *.egg-info
@@ -105,9 +151,26 @@ $(INSTALLED): requirements.lock pyproject.toml
 	fi; \
 	echo "Setting up .venv with $$("$$found" --version) (about 3 GB, a few minutes the first time)"; \
 	"$$found" -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(install)
 	@touch $@
+
+# First pip itself: older ones say nothing while they unpack half a gigabyte. What each line of the
+# lock is needed for is in its comments.
+define install
+	@mkdir -p build
+	@awk '/^[^ #]/ { wanted = /^pip==/ } wanted' requirements.lock > build/pip.lock
+	$(PIP) install --quiet --require-hashes -r build/pip.lock
+	$(PIP) install --progress-bar on --require-hashes -r requirements.lock
+	PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+endef
+
+# The weekly workflow tries what pyproject.toml allows, not what is locked.
+ifdef NEWEST
+define install
+	$(PIP) install --upgrade pip "setuptools>=77"
+	$(PIP) install --upgrade --editable .[test]
+endef
+endif
 
 $(KERNEL_SETTINGS):
 	@mkdir -p $(@D)

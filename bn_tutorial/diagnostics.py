@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +41,10 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
     Returns:
         A diagnosis for each hidden layer, the first one first.
     """
-    with unchanged(network):
-        fed = network.all_activation_inputs(images, is_training=True)
-    with unchanged(network):
-        _, gradients = loss_and_gradients(network, images, labels)
-    by_variable = zip(network.trainable_variables, gradients, strict=True)
+    fed = copy.deepcopy(network).all_activation_inputs(images, is_training=True)
+    copied = copy.deepcopy(network)  # of the network as it is; looking at the first has moved that
+    _, gradients = loss_and_gradients(copied, images, labels)
+    by_variable = zip(copied.trainable_variables, gradients, strict=True)
     gradient_of = {variable.ref(): gradient for variable, gradient in by_variable}
     return [
         LayerDiagnosis(
@@ -53,19 +52,8 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
             deviation=float(np.std(inputs)),
             gradient=float(tf.sqrt(tf.reduce_mean(tf.square(gradient_of[weights.ref()])))),
         )
-        for inputs, weights in zip(fed, network.hidden_weights, strict=True)
+        for inputs, weights in zip(fed, copied.hidden_weights, strict=True)
     ]
-
-
-@contextlib.contextmanager
-def unchanged(network: Network) -> Iterator[None]:
-    """Whatever happens to the network's variables in here is undone at the end."""
-    before = [variable.numpy() for variable in network.variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(network.variables, before, strict=True):
-            variable.assign(value)
 
 
 def percentiles(values: tf.Tensor, ranks: Sequence[float] = (15, 50, 85)) -> tf.Tensor:

@@ -65,7 +65,8 @@ def train(
 
     The loss is the cross entropy summed over the batch, as in the article. Every `record_every`
     steps, and after the last, each network is measured on the test set with `is_training=False`;
-    measuring changes nothing. Ctrl-C ends the training early and keeps what was recorded.
+    measuring changes nothing. Ctrl-C ends the training early, at whatever moment, and keeps what
+    was recorded.
 
     Args:
         networks: the networks by name; they are trained where they are.
@@ -92,10 +93,11 @@ def train(
     )
     one_each = isinstance(learning_rate, Mapping)
     rates = {name: learning_rate[name] if one_each else learning_rate for name in networks}
-    run_steps = compile_steps(networks, data.train, batch_size, rates)
-    measure = compile_measurement(networks, data.test, observe)
-    records = [(0, measure())]
+    records: list[Record] = []
     try:
+        measure = compile_measurement(networks, data.test, observe)
+        records.append((0, measure()))
+        run_steps = compile_steps(networks, data.train, batch_size, rates)
         with tqdm(total=steps, unit=" steps", desc="training", file=sys.stdout) as progress:
             for start in range(0, steps, record_every):
                 count = min(record_every, steps - start)
@@ -103,14 +105,14 @@ def train(
                 losses = run_steps(tf.constant(indices.reshape(count, batch_size)))
                 measurements = measure()
                 if stop_when_diverged:
-                    _require_finite(losses.numpy(), start, networks, records)
-                    accuracies = np.array([[measured[0] for measured in measurements]])
-                    _require_finite(accuracies, start + count, networks, records)
+                    accuracies = [measured[0] for measured in measurements]
+                    _require_finite(np.vstack([losses, accuracies]), start, networks, records)
                 records.append((start + count, measurements))
                 progress.set_postfix_str(_accuracies(networks, records[-1]), refresh=False)
                 progress.update(count)
     except KeyboardInterrupt:
-        print(f"Interrupted: the history up to step {records[-1][0]:,} is kept.")
+        kept = f"up to step {records[-1][0]:,}" if records else "still empty,"
+        print(f"Interrupted: the history {kept} is kept.")
     return _histories(networks, records)
 
 
@@ -196,7 +198,8 @@ def compile_measurement(
             logits = network.output(activation_inputs)
             correct = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
             accuracy = tf.reduce_mean(tf.cast(correct, tf.float32))
-            accuracy += 0 * tf.reduce_sum(logits)  # NaN stays NaN
+            finite = tf.reduce_all(tf.math.is_finite(logits))
+            accuracy = tf.where(finite, accuracy, np.nan)
             observed = [observe(network, images)] if observe else []
             measured.append((accuracy, tf.reduce_mean(activation_inputs, axis=0), *observed))
         return measured
@@ -218,6 +221,11 @@ def _accuracies(networks: Mapping[str, Network], record: Record) -> str:
 
 
 def _histories(networks: Mapping[str, Network], records: list[Record]) -> dict[str, History]:
+    if not records:
+        return {
+            name: History(np.empty(0, int), np.empty(0), np.empty([0, network.hidden_units[-1]]))
+            for name, network in networks.items()
+        }
     steps = np.array([step for step, _ in records])
     return {
         name: History(
@@ -229,14 +237,15 @@ def _histories(networks: Mapping[str, Network], records: list[Record]) -> dict[s
 
 
 def _require_finite(
-    losses: np.ndarray, start: int, networks: Mapping[str, Network], records: list[Record]
+    values: np.ndarray, start: int, networks: Mapping[str, Network], records: list[Record]
 ) -> None:
-    if np.isfinite(losses).all():
+    """`values`: `[steps + 1, networks]`: the loss at each step, and last the accuracy after all."""
+    if np.isfinite(values).all():
         return
-    step, index = np.argwhere(~np.isfinite(losses))[0]
+    step, index = np.argwhere(~np.isfinite(values))[0]
     name = list(networks)[index]
     raise DivergenceError(
-        f'the loss of network "{name}" is {losses[step, index]} at step {start + step + 1:,}; '
+        f'the loss of network "{name}" is {values[step, index]} at step {start + step + 1:,}; '
         "a lower learning rate may help. The exception's `histories` hold what was recorded.",
         _histories(networks, records),
     )

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from bn_tutorial import mnist
+from bn_tutorial.mnist.files import mnist_arrays
 
 mpl.use("agg")
 
@@ -17,7 +18,7 @@ def digits():
 def real_mnist():
     """MNIST's own arrays, where they can be had."""
     try:
-        return mnist.mnist_arrays()
+        return mnist_arrays()
     except mnist.MnistError as error:
         pytest.skip(f"MNIST can't be had: {error}")
 

@@ -1,6 +1,6 @@
 """Damaged IDX files for `read_idx`; run by itself it tries them for as long as asked.
 
-python -m tests.fuzz_read_idx --seconds 60
+python -m tests.mnist.fuzz_read_idx --seconds 60
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from bn_tutorial import idx
+from bn_tutorial.mnist import idx
 
 BOUND = 2**16  # of values, in place of the real 2**28, so that the bound itself is met often
 

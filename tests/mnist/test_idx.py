@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from bn_tutorial import idx, mnist
-from bn_tutorial.idx import MnistError, read_idx
-from tests.faulty_mirror import idx_bytes
-from tests.fuzz_read_idx import check, damaged_files
+from bn_tutorial import mnist
+from bn_tutorial.mnist import idx
+from bn_tutorial.mnist.idx import MnistError, read_idx
+from tests.mnist.faulty_mirror import idx_bytes
+from tests.mnist.fuzz_read_idx import check, damaged_files
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import filelock
 import numpy as np
 import pooch
 
-from bn_tutorial import mirrors
-from bn_tutorial.idx import MnistError, read_idx, read_npz
-from bn_tutorial.mirrors import notice
+from bn_tutorial.mnist import mirrors
+from bn_tutorial.mnist.idx import MnistError, read_idx, read_npz
+from bn_tutorial.mnist.mirrors import notice
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,14 @@ BY_HAND = (
 )
 
 
-def mnist_arrays(data_dir: str | os.PathLike[str] | None = None) -> list[np.ndarray]:
+def mnist_arrays(data_dir: Path | None = None) -> list[np.ndarray]:
     """MNIST as published: training images and labels, then test images and labels.
 
     Looks in `data_dir`, in the folder named by `BN_TUTORIAL_DATA` and in the repository's `data/`;
     what is in none of them is downloaded into `data_dir` or, without one, into `data/`.
+
+    Args:
+        data_dir: as `expanded` returns it.
 
     Returns:
         uint8 `[60000, 28, 28]`, `[60000]`, `[10000, 28, 28]`, `[10000]`.
@@ -98,12 +101,13 @@ def mnist_arrays(data_dir: str | os.PathLike[str] | None = None) -> list[np.ndar
     return list(arrays.values())
 
 
-def folders_to_search(data_dir: str | os.PathLike[str] | None) -> list[Path]:
+def folders_to_search(data_dir: Path | None) -> list[Path]:
     """`data_dir`, the folder that `BN_TUTORIAL_DATA` names, and `data/`: those that are given."""
-    named = os.environ.get(ENVIRONMENT_VARIABLE)
-    if named and not os.path.isdir(expanded(named)):
-        notice(f"passed over {named}: {ENVIRONMENT_VARIABLE} names it, but it is not a folder")
-    return [expanded(folder) for folder in (data_dir, named, default_dir()) if folder]
+    name = os.environ.get(ENVIRONMENT_VARIABLE)
+    named = expanded(name) if name else None
+    if named and not os.path.isdir(named):
+        notice(f"passed over {name}: {ENVIRONMENT_VARIABLE} names it, but it is not a folder")
+    return [folder for folder in (data_dir, named, default_dir()) if folder]
 
 
 def expanded(folder: str | os.PathLike[str]) -> Path:
@@ -113,7 +117,7 @@ def expanded(folder: str | os.PathLike[str]) -> Path:
 
 def default_dir() -> Path:
     """`data/` of the repository, or the user's cache if the package was installed without one."""
-    repository = Path(__file__).resolve().parents[1]
+    repository = Path(__file__).resolve().parents[2]
     if (repository / "pyproject.toml").exists():
         return repository / "data"
     return Path(pooch.os_cache("bn_tutorial"))
@@ -168,7 +172,7 @@ def download(names: Iterable[str], folder: Path) -> dict[str, np.ndarray]:
     addresses = list(mirrors.MIRRORS)
     arrays = {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with only_process(folder / ".download.lock"):
             shutil.rmtree(workplace, ignore_errors=True)  # what a killed process has left
             try:
@@ -180,9 +184,17 @@ def download(names: Iterable[str], folder: Path) -> dict[str, np.ndarray]:
                         arrays[name] = verified(name, folder / f"{name}.gz")
             finally:
                 shutil.rmtree(workplace, ignore_errors=True)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise MnistError(f"{folder}: expected a folder to download to, found: {error}") from error
     return arrays
+
+
+def make_folder(folder: Path) -> None:
+    """Make it, if it is not there; OSError too where the name can't be one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:  # a NUL in the name
+        raise OSError(error) from error
 
 
 @contextlib.contextmanager

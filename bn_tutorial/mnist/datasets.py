@@ -6,14 +6,13 @@ import functools
 import operator
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from bn_tutorial.idx import MnistError, read_idx
-from bn_tutorial.mirrors import notice
-from bn_tutorial.mnist_files import expanded, mnist_arrays
-
-__all__ = ["Dataset", "Datasets", "MnistError", "load_mnist", "read_idx"]
+from bn_tutorial.mnist.files import expanded, mnist_arrays
+from bn_tutorial.mnist.idx import MnistError
+from bn_tutorial.mnist.mirrors import notice
 
 CLASSES = 10
 SOURCES = ("auto", "mnist", "digits")
@@ -134,9 +133,10 @@ def load_mnist(
         raise ValueError(
             f"validation_size must be in [0, {MNIST_TRAINING_SIZE}), found {validation_size}"
         )
-    if data_dir and os.path.exists(expanded(data_dir)) and not os.path.isdir(expanded(data_dir)):
+    folder = expanded(data_dir) if data_dir else None
+    if folder and os.path.exists(folder) and not os.path.isdir(folder):
         raise MnistError(f"data_dir: expected a folder, found a file: {data_dir}")
-    source, arrays = _arrays(data_dir, source)
+    source, arrays = _arrays(folder, source)
     train_images, train_labels, test_images, test_labels = arrays
     split = round(validation_size * len(train_images) / MNIST_TRAINING_SIZE)
     split = min(split, len(train_images) - 1)  # at least one is left to train with
@@ -174,7 +174,7 @@ def as_floats(pixels: np.ndarray) -> np.ndarray:
     return pixels / np.float32(255)
 
 
-def _arrays(data_dir: str | os.PathLike[str] | None, source: str) -> tuple[str, list[np.ndarray]]:
+def _arrays(data_dir: Path | None, source: str) -> tuple[str, list[np.ndarray]]:
     if source == "digits":
         return "digits", digits_arrays()
     try:

@@ -37,13 +37,24 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         MnistError: with the file, what was expected and what was found.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     return _parse_idx(unpacked, path)
             return _parse_idx(file, path)
     except (OSError, EOFError, MemoryError, ValueError, zlib.error) as error:
         raise MnistError(f"{path}: expected a readable IDX file, found: {error}") from error
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """The file, open to read its bytes; a folder, FIFO or device is refused, not waited for.
+
+    Raises:
+        OSError: it can't be opened, or is not a regular file.
+    """
+    if os.path.exists(path) and not Path(path).is_file():
+        raise OSError("not a regular file")
+    return Path(path).open("rb")
 
 
 def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: str | os.PathLike[str]) -> np.ndarray:
@@ -79,7 +90,7 @@ def _read_at_most(stream: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
 def read_npz(path: Path, key: str) -> np.ndarray:
     """One array of a NumPy archive, such as Keras's mnist.npz; nothing is ever unpickled."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stored, zipfile.ZipFile(stored) as archive:
             member = archive.getinfo(f"{key}.npy")
             if member.file_size > MAXIMUM_BYTES:
                 raise ValueError(f"more than {MAXIMUM_BYTES:,} bytes")

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from bn_tutorial.mnist_files import FILES, PublishedFile
+from bn_tutorial.mnist.files import FILES, PublishedFile
 
-PAUSE = 1.5  # seconds a stalling mirror stands still; the tests' timeouts are shorter
+PAUSE = 5  # seconds a stalling mirror stands still; the tests' patience is shorter
 
 
 def idx_bytes(array):
@@ -21,7 +21,7 @@ def idx_bytes(array):
 
 
 def small_mnist():
-    """MNIST's files, but small: contents by name, and what `mnist_files.FILES` says of them."""
+    """MNIST's files, but small: contents by name, and what `files.FILES` says of them."""
     generator = np.random.default_rng(0)
     contents, published, arrays = {}, {}, []
     for name, real in FILES.items():
@@ -42,12 +42,12 @@ def small_mnist():
 class FaultyMirrors:
     """`server.url("404")` is the address of a mirror with that fault; see the methods below."""
 
-    def __init__(self, contents):
+    def __init__(self, contents, tls=None):
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                fault, name = self.path.strip("/").split("/")
+                *_, fault, name = self.path.split("/")
                 outer.requests.append((fault, name))
                 outer.headers = self.headers
                 getattr(outer, f"answer_{fault}", outer.answer_status)(self, fault, contents[name])
@@ -57,12 +57,15 @@ class FaultyMirrors:
 
         self.requests = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.scheme = "https" if tls else "http"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.server.daemon_threads = True
         self.server.handle_error = lambda *arguments: None  # clients that are killed are expected
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def url(self, fault):
-        return f"http://127.0.0.1:{self.server.server_port}/{fault}/"
+        return f"{self.scheme}://127.0.0.1:{self.server.server_port}/{fault}/"
 
     def send(self, handler, body, length=None, kind="application/gzip"):
         handler.send_response(200)
@@ -116,8 +119,9 @@ class FaultyMirrors:
         self.drip(handler, b"x")
 
     def answer_burst(self, handler, fault, content):
-        """A good start, and then a trickle."""
+        """A good start, and then a trickle; libcurl looks at the last five seconds."""
         self.send(handler, bytes(50_000), length=60_000)
+        self.drip(handler, b"x")
         self.drip(handler, b"x")
 
     def answer_headers(self, handler, fault, content):
@@ -135,6 +139,10 @@ class FaultyMirrors:
         """A number that does not end."""
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.drip(handler, b"0")
+
+    def answer_continue(self, handler, fault, content):
+        """One interim answer after the other."""
+        self.drip(handler, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer_only_labels(self, handler, fault, content):
         self.send(handler, content) if "labels" in handler.path else handler.send_error(404)

@@ -1,0 +1,39 @@
+"""Every picture of the notebooks, by subject. Each function draws one figure and returns it."""
+
+from bn_tutorial.figures.batches import (
+    plot_accuracy_by_batch_size,
+    plot_accuracy_by_make_up,
+    plot_accuracy_by_training_batch,
+)
+from bn_tutorial.figures.digits import plot_digits
+from bn_tutorial.figures.over_training import (
+    plot_accuracy,
+    plot_accuracy_bands,
+    plot_activation_inputs,
+    plot_percentiles,
+)
+from bn_tutorial.figures.population import (
+    plot_drift,
+    plot_estimates_by_count,
+    plot_population_estimates,
+    plot_smoothing,
+)
+from bn_tutorial.figures.rates import plot_rate_grid
+from bn_tutorial.figures.styles import COLORS
+
+__all__ = [
+    "COLORS",
+    "plot_accuracy",
+    "plot_accuracy_bands",
+    "plot_accuracy_by_batch_size",
+    "plot_accuracy_by_make_up",
+    "plot_accuracy_by_training_batch",
+    "plot_activation_inputs",
+    "plot_digits",
+    "plot_drift",
+    "plot_estimates_by_count",
+    "plot_percentiles",
+    "plot_population_estimates",
+    "plot_rate_grid",
+    "plot_smoothing",
+]

@@ -1,0 +1,39 @@
+"""Accuracy over learning rates and initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def plot_rate_grid(
+    grids: Mapping[str, np.ndarray], scales: Sequence[float], rates: Sequence[float], title: str
+) -> Figure:
+    """Accuracy by weight scale and learning rate: a map for each network, one colour scale.
+
+    Args:
+        grids: by network, float `[scales, rates]`, in [0, 1]; NaN where the training diverged.
+        scales: standard deviation of the weights, a row each.
+        rates: learning rates, a column each.
+        title: of the figure.
+    """
+    figure, axes = plt.subplots(
+        1, len(grids), figsize=(10, 3.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, (name, grid) in zip(axes[0], grids.items(), strict=True):
+        image = ax.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+        for (row, column), accuracy in np.ndenumerate(grid):
+            text = "×" if np.isnan(accuracy) else f"{accuracy:.2f}"
+            color = "black" if accuracy > 0.5 else "white"
+            ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+        ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+        ax.set_yticks(range(len(scales)), [f"{scale:g}" for scale in scales])
+        ax.set(title=name, xlabel="learning rate")
+        ax.grid(visible=False)
+    axes[0, 0].set_ylabel("standard deviation\nof the initial weights")
+    figure.colorbar(image, ax=axes, label="test accuracy")
+    figure.suptitle(title)
+    return figure

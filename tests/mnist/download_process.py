@@ -1,0 +1,17 @@
+"""Loads the small MNIST of `faulty_mirror` into a folder, in a process that can be killed."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from bn_tutorial.mnist import files, mirrors
+from tests.mnist.faulty_mirror import small_mnist
+
+folder, patience, *addresses = sys.argv[1:]
+_, files.FILES, expected = small_mnist()
+mirrors.MIRRORS, mirrors.PATIENCE = tuple(addresses), int(patience)
+print("ready", flush=True)
+for array, right in zip(files.mnist_arrays(Path(folder)), expected, strict=True):
+    assert np.array_equal(array, right)
+print("loaded", flush=True)
