@@ -1,6 +1,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 
 from bn_tutorial import figures
 from bn_tutorial.training import History
@@ -126,3 +127,64 @@ def test_accuracy_by_training_batch():
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.6, 0.85])
     assert ax.get_title() == "Trained on 1,000 samples (band: lowest to highest seed)"
     assert [label.get_text() for label in ax.get_xticklabels()] == ["2", "60"]
+
+
+def labels(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_networks_that_are_not_known_get_colors_of_their_own(histories):
+    history = histories["naive BN"]
+    three = {"mine": history, "naive BN": history, "yours": history}
+    (ax,) = figures.plot_accuracy(three, "title").axes
+    assert [line.get_color() for line in ax.lines] == ["C0", figures.COLORS["naive BN"], "C1"]
+    axes = np.reshape(figures.plot_activation_inputs(three).axes, (5, 3))
+    assert axes[0, 2].lines[0].get_color() == "C1"
+    (ax,) = figures.plot_accuracy_bands({("mine", "a"): [history]}, "title", ylim=(0, 1)).axes
+    assert ax.lines[0].get_color() == "C0"
+
+
+def test_every_series_is_drawn_however_many(histories):
+    """One more than there are colours, each with a look of its own."""
+    history = histories["naive BN"]
+    names = [str(number) for number in range(8)]
+    (ax,) = figures.plot_population_estimates({name: [history] for name in names}, {}).axes
+    assert labels(ax) == [f"decay {name}" for name in names]
+    looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
+    assert len(looks) == len(names)
+    (ax,) = figures.plot_smoothing(np.zeros(2), {name: np.zeros(2) for name in names}, 0.0).axes
+    assert labels(ax)[1:-1] == [f"decay {name}" for name in names]
+    (ax,) = figures.plot_accuracy_by_training_batch({name: {2: [0.5]} for name in names}, 10).axes
+    assert labels(ax) == [f"{name} statistics" for name in names]
+    (ax,) = figures.plot_accuracy_bands(
+        {("naive BN", name): [history] for name in names}, "title", ylim=(0, 1)
+    ).axes
+    assert labels(ax) == [f"naive BN, {name}" for name in names]
+
+
+def test_accuracy_by_make_up():
+    by_make_up = {"mixed": {2: [0.5, 0.7], 60: [0.9, 0.9]}, "one class": {2: [0.1, 0.1]}}
+    (ax,) = figures.plot_accuracy_by_make_up(by_make_up, [0.96, 0.98]).axes
+    mixed, one_class, population = ax.lines
+    np.testing.assert_allclose(mixed.get_xydata(), [[2, 0.6], [60, 0.9]])
+    np.testing.assert_allclose(one_class.get_xydata(), [[2, 0.1]])
+    np.testing.assert_allclose(population.get_ydata(), [0.97, 0.97])
+    assert [text.get_text() for text in ax.texts] == ["0.60", "0.90", "0.10"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "60"]
+
+
+def test_drift(generator):
+    images = {"as trained": generator.uniform(size=(3, 784)), "inverted": np.zeros((3, 784))}
+    results = {
+        "as trained": {"population": [0.9, 0.8], "batch": [0.7, 0.7]},
+        "inverted": {"population": [0.1, 0.1], "batch": [0.0, 0.2]},
+    }
+    axes = np.reshape(figures.plot_drift(images, results).axes, (2, 2))
+    assert [row[0].get_title() for row in axes] == ["as trained", "inverted"]
+    strip = axes[0, 0].images[0].get_array()
+    np.testing.assert_array_equal(strip[:, 28:56], images["as trained"][1].reshape(28, 28))
+    assert [text.get_text() for text in axes[0, 1].texts] == ["0.850", "0.700"]
+    np.testing.assert_allclose([bar.get_width() for bar in axes[1, 1].patches], [0.1, 0.1])
+    whiskers = [c for c in axes[1, 1].containers if isinstance(c, ErrorbarContainer)]
+    ends = [whisker.lines[2][0].get_segments()[0][:, 0] for whisker in whiskers]
+    np.testing.assert_allclose(ends, [[0.1, 0.1], [0.0, 0.2]])

@@ -209,6 +209,22 @@ def test_ctrl_c_keeps_the_history(digits, monkeypatch, capsys):
     assert "the history up to step 20 is kept" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("compiled", "steps", "said"),
+    [("compile_steps", [0], "up to step 0 is kept"), ("compile_measurement", [], "still empty")],
+)
+def test_ctrl_c_while_a_graph_is_compiled(compiled, steps, said, digits, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, compiled, interrupt)
+    for history in train(networks(), digits, steps=10).values():
+        np.testing.assert_array_equal(history.steps, steps)
+        assert history.test_accuracy.shape == (len(steps),)
+        assert history.activation_inputs.shape == (len(steps), 100)
+    assert said in capsys.readouterr().out
+
+
 def test_progress_bar_shows_the_accuracies(digits, capsys):
     histories = train(networks(), digits, steps=20, record_every=10)
     shown = capsys.readouterr().out.split("\r")[-1]

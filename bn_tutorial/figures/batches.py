@@ -84,7 +84,8 @@ def plot_accuracy_by_make_up(
         title=f"The same weights, by who shares the batch (means of {len(population)} seeds)",
         xlabel="samples in a test batch", ylabel="test accuracy", xscale="log", ylim=(0, 1.05),
     )  # fmt: skip
-    ax.set_xticks(sizes, [str(size) for size in sizes])
+    every = sorted({size for by_size in by_make_up.values() for size in by_size})
+    ax.set_xticks(every, [str(size) for size in every])
     ax.minorticks_off()
     ax.legend(loc="center right")
     return figure

@@ -96,7 +96,7 @@ def plot_drift(
     )  # fmt: skip
     for (drift, by_way), (shown, bars) in zip(results.items(), axes, strict=True):
         strip = np.hstack(np.reshape(images[drift], (-1, 28, 28)))
-        shown.imshow(strip, cmap="gray_r", vmin=0, vmax=1)
+        shown.imshow(strip, cmap="gray", vmin=0, vmax=1)  # as bright as the numbers are
         shown.set(title=drift, xticks=[], yticks=[])
         shown.grid(visible=False)
         for place, way in enumerate(ways):

@@ -20,8 +20,7 @@ def _small_mnist(monkeypatch, server, tmp_path):
     monkeypatch.setattr(files, "FILES", PUBLISHED)
     monkeypatch.setattr(files, "default_dir", lambda: tmp_path / "default")
     monkeypatch.setattr(mirrors, "MIRRORS", (server.url("good"),))
-    monkeypatch.setattr(mirrors, "PATIENCE", 1)
-    monkeypatch.setattr(mirrors, "CONNECT_TIMEOUT", 1)
+    monkeypatch.setattr(mirrors, "TIMEOUT", (0.5, 0.5))
     monkeypatch.delenv(files.ENVIRONMENT_VARIABLE, raising=False)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from bn_tutorial.mnist import files, mirrors
 from tests.mnist.faulty_mirror import small_mnist
 
-folder, patience, *addresses = sys.argv[1:]
+folder, timeout, *addresses = sys.argv[1:]
 _, files.FILES, expected = small_mnist()
-mirrors.MIRRORS, mirrors.PATIENCE = tuple(addresses), int(patience)
+mirrors.MIRRORS, mirrors.TIMEOUT = tuple(addresses), (float(timeout), float(timeout))
 print("ready", flush=True)
 for array, right in zip(files.mnist_arrays(Path(folder)), expected, strict=True):
     assert np.array_equal(array, right)

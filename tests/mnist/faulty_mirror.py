@@ -11,7 +11,7 @@ import numpy as np
 
 from bn_tutorial.mnist.files import FILES, PublishedFile
 
-PAUSE = 5  # seconds a stalling mirror stands still; the tests' patience is shorter
+PAUSE = 1.5  # seconds a stalling mirror stands still; the tests' timeouts are shorter
 
 
 def idx_bytes(array):
@@ -119,9 +119,8 @@ class FaultyMirrors:
         self.drip(handler, b"x")
 
     def answer_burst(self, handler, fault, content):
-        """A good start, and then a trickle; libcurl looks at the last five seconds."""
+        """A good start, and then a trickle."""
         self.send(handler, bytes(50_000), length=60_000)
-        self.drip(handler, b"x")
         self.drip(handler, b"x")
 
     def answer_headers(self, handler, fault, content):
@@ -139,10 +138,6 @@ class FaultyMirrors:
         """A number that does not end."""
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.drip(handler, b"0")
-
-    def answer_continue(self, handler, fault, content):
-        """One interim answer after the other."""
-        self.drip(handler, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer_only_labels(self, handler, fault, content):
         self.send(handler, content) if "labels" in handler.path else handler.send_error(404)

@@ -28,5 +28,5 @@ def run_python(*arguments):
     )  # fmt: skip
 
 
-def start_download(folder, address, patience=20):
-    return run_python("-m", "tests.mnist.download_process", folder, patience, address)
+def start_download(folder, address, timeout=20):
+    return run_python("-m", "tests.mnist.download_process", folder, timeout, address)

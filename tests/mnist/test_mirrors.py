@@ -16,23 +16,22 @@ from tests.mnist.small_mnist import CONTENTS, assert_small_mnist, start_download
 
 pytestmark = pytest.mark.usefixtures("_small_mnist")
 
-SLOW = "Operation too slow. Less than 10000 bytes/sec transferred the last 1 seconds"
 FAULTS = {
-    "403": "returned error: 403",
-    "404": "returned error: 404",
-    "500": "returned error: 500",
+    "403": "answers 403",
+    "404": "answers 404",
+    "500": "answers 500",
     "html": "sends another file",
     "wrong": "sends another file",
     "empty": "sends another file",
-    "midway": "bytes missing",
-    "silent": SLOW,
-    "stalling": SLOW,
-    "trickle": SLOW,
-    "headers": SLOW,
-    "trailers": SLOW,
-    "chunk_size": "chunk hex-length longer than",
-    "redirect": "answers with a redirect",
-    "broken_redirect": "answers with a redirect",
+    "midway": "closes midway",
+    "silent": "sends nothing for 0.5 s",
+    "stalling": "sends nothing for 0.5 s",
+    "trickle": "slower than 10,000 bytes a second",
+    "headers": "sends nothing of use for 1 s",
+    "trailers": "sends nothing of use for 1 s",
+    "chunk_size": "sends nothing of use for 1 s",
+    "redirect": "answers 302",
+    "broken_redirect": "answers 302",
 }
 
 
@@ -43,9 +42,8 @@ class TestMirrors:
     ):
         monkeypatch.setattr(mirrors, "MIRRORS", (server.url(fault), server.url("good")))
         assert_small_mnist(mnist_arrays(tmp_path))
-        (line,) = capsys.readouterr().err.strip().split("\n")
-        line = line.rpartition("\r")[2]  # a progress bar was there, and is gone
-        assert line.startswith(f"MNIST: passed over {server.url(fault)}: ")
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line == f"MNIST: passed over {server.url(fault)}: {line.split(': ')[-1]}"
         assert reason in line
         assert visible(tmp_path) == sorted(CONTENTS)
         assert sum(asked == fault for asked, _ in server.requests) == 1  # then it comes last
@@ -71,11 +69,11 @@ class TestMirrors:
             assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
 
     def test_what_hangs_does_not_keep_the_process(self, server, tmp_path):
-        """The server would go on for longer."""
-        process = start_download(tmp_path, server.url("headers"), patience=1)
+        """The server would go on for a second and a half."""
+        process = start_download(tmp_path, server.url("headers"), timeout=0.1)
         begin = time.monotonic()
         _, error = process.communicate()
-        assert SLOW in error
+        assert "sends nothing of use for 0.2 s" in error
         assert time.monotonic() - begin < 30
 
     def test_a_proxy_that_is_down(self, server, tmp_path, monkeypatch, capsys):
@@ -92,10 +90,10 @@ class TestMirrors:
         server = FaultyMirrors(CONTENTS, context)
         monkeypatch.setattr(mirrors, "MIRRORS", (server.url("good"),))
         monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-        with pytest.raises(MnistError, match="SSL certificate"):
+        with pytest.raises(MnistError, match="no secure connection"):
             mnist_arrays(tmp_path)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
-        with pytest.raises(MnistError, match="authority.pem"):
+        with pytest.raises(MnistError, match="Could not find a suitable TLS CA.*authority.pem"):
             mnist_arrays(tmp_path)
         authority.cert_pem.write_to_path(tmp_path / "authority.pem")
         assert_small_mnist(mnist_arrays(tmp_path))
@@ -103,13 +101,13 @@ class TestMirrors:
     def test_a_mirror_that_is_down(self, server, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(mirrors, "MIRRORS", ("http://127.0.0.1:1/", server.url("good")))
         assert_small_mnist(mnist_arrays(tmp_path))
-        assert "127.0.0.1:1/: Failed to connect to 127.0.0.1" in capsys.readouterr().err
+        assert "127.0.0.1:1/: the connection is refused" in capsys.readouterr().err
 
     def test_a_name_that_cannot_be_resolved(self, server, tmp_path, monkeypatch, capsys):
         address = "http://mirror.invalid/"
         monkeypatch.setattr(mirrors, "MIRRORS", (address, server.url("good")))
         assert_small_mnist(mnist_arrays(tmp_path))
-        assert f"{address}: Could not resolve host" in capsys.readouterr().err
+        assert f"{address}: its name cannot be resolved" in capsys.readouterr().err
 
     @pytest.mark.parametrize("manner", ["chunked", "encoded"])
     def test_a_mirror_with_manners_of_its_own(self, manner, server, tmp_path, monkeypatch, capsys):
@@ -122,11 +120,12 @@ class TestMirrors:
     def test_a_good_start_does_not_count_for_ever(self, server, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(mirrors, "MIRRORS", (server.url("burst"), server.url("good")))
         assert_small_mnist(mnist_arrays(tmp_path))
-        assert SLOW in capsys.readouterr().err
+        assert "slower than 10,000 bytes a second" in capsys.readouterr().err
 
     def test_a_mirror_that_is_slow_but_steady(self, server, tmp_path, monkeypatch, capsys):
         """It may take longer than the time-out in all, as long as something comes."""
         monkeypatch.setattr(mirrors, "MIRRORS", (server.url("slow"),))
+        monkeypatch.setattr(mirrors, "TIMEOUT", (0.5, 0.05))
         monkeypatch.setattr(mirrors, "MINIMUM_SPEED", 1)
         assert_small_mnist(mnist_arrays(tmp_path))
         assert capsys.readouterr().err == ""
@@ -135,7 +134,7 @@ class TestMirrors:
         monkeypatch.setattr(mirrors, "MIRRORS", (server.url("endless"), server.url("good")))
         monkeypatch.setattr(mirrors, "MAXIMUM_BYTES", 10**6)
         assert_small_mnist(mnist_arrays(tmp_path))
-        assert "Exceeded the maximum allowed file size (1000000)" in capsys.readouterr().err
+        assert "sends more than 1,000,000 bytes" in capsys.readouterr().err
 
     def test_all_fail(self, server, tmp_path, monkeypatch):
         some = ("403", "html", "midway", "silent", "headers")
@@ -151,12 +150,6 @@ class TestMirrors:
         assert "BN_TUTORIAL_DATA" in message
         assert visible(tmp_path) == []
         assert len(server.requests) == len(some)  # the other three files are not tried in vain
-
-    def test_more_than_one_interim_answer(self, server, tmp_path, monkeypatch, capsys):
-        """ "100 Continue" without end."""
-        monkeypatch.setattr(mirrors, "MIRRORS", (server.url("continue"), server.url("good")))
-        assert_small_mnist(mnist_arrays(tmp_path))
-        assert SLOW in capsys.readouterr().err
 
     def test_a_proxy_from_the_environment_is_used(self, server, tmp_path, monkeypatch):
         """The address exists only for the proxy, which is the good mirror."""
