@@ -70,7 +70,7 @@ define run-notebooks
 		$(BIN)/python -m papermill --log-level WARNING --progress-bar --cwd $(FOLDER) \
 			$(FOLDER)/$$name.ipynb $(PAGES)/$$name.ipynb || exit 1; \
 		$(TIDY) $(PAGES)/$$name.ipynb || exit 1; \
-		PYTHONPATH=notebooks $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
+		PYTHONPATH=tools $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
 			$(PAGES)/$$name.ipynb || exit 1; \
 		echo "  its page: $(abspath $(PAGES))/$$name.html"; \
 	done
@@ -115,7 +115,7 @@ refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in plac
 	$(BIN)/python -m nbconvert --to notebook --inplace --execute \
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(REFRESHED)
 	$(TIDY) $(REFRESHED)
-	$(BIN)/python notebooks/readme_figure.py
+	$(BIN)/python tools/readme_figure.py
 
 # In an environment of its own: what makes the lock is no part of what it locks.
 lock: build/uv/installed  ## make requirements.lock again, from pyproject.toml

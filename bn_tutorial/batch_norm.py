@@ -54,18 +54,34 @@ class BatchNormVariables(tf.Module):
 
     `gamma` (ones) and `beta` (zeros) are trained. `pop_mean` (zeros) and `pop_var` (ones) estimate
     the population; `batch_norm_wrapper` updates them, gradient descent leaves them alone.
-
-    With `correct_start` there is also `steps`, the number of batches seen, and the values the
-    population starts from have no share in its estimate.
     """
 
-    def __init__(self, units: int, correct_start: bool = False, name: str | None = None) -> None:
+    def __init__(self, units: int, name: str | None = None) -> None:
         super().__init__(name=name)
         self.gamma = tf.Variable(tf.ones([units]), name="gamma")
         self.beta = tf.Variable(tf.zeros([units]), name="beta")
         self.pop_mean = tf.Variable(tf.zeros([units]), trainable=False, name="pop_mean")
         self.pop_var = tf.Variable(tf.ones([units]), trainable=False, name="pop_var")
-        self.steps = tf.Variable(0.0, trainable=False, name="steps") if correct_start else None
+
+    def update_population(self, mean: tf.Tensor, variance: tf.Tensor, decay: float) -> None:
+        """Move the estimate towards a batch's `mean` and `variance`, each `[units]`."""
+        self.pop_mean.assign(decay * self.pop_mean + (1 - decay) * mean)
+        self.pop_var.assign(decay * self.pop_var + (1 - decay) * variance)
+
+
+class CorrectedBatchNormVariables(BatchNormVariables):
+    """The same, but the values that the population starts from have no share in its estimate.
+
+    `steps` is the number of batches seen.
+    """
+
+    def __init__(self, units: int, name: str | None = None) -> None:
+        super().__init__(units, name)
+        self.steps = tf.Variable(0.0, trainable=False, name="steps")
+
+    def update_population(self, mean: tf.Tensor, variance: tf.Tensor, decay: float) -> None:
+        """As in `BatchNormVariables`, with a decay that grows from 0 to `decay`."""
+        super().update_population(mean, variance, corrected_decay(decay, self.steps.assign_add(1)))
 
 
 def batch_norm_wrapper(
@@ -77,11 +93,9 @@ def batch_norm_wrapper(
 ) -> tf.Tensor:
     """Batch normalization that can predict: batch statistics in training, the population's after.
 
-    In training the population statistics follow the batch's by exponential smoothing:
-    `pop ← decay·pop + (1 − decay)·batch`. Otherwise nothing is changed. (The paper's Algorithm 2
-    averages over batches when training is over, and multiplies the variance by m / (m − 1); its
-    section 3.1 mentions moving averages, to follow the accuracy meanwhile. The article smooths, as
-    here, and so do Keras and PyTorch.)
+    In training the population statistics follow the batch's by exponential smoothing, as in the
+    article, Keras and PyTorch: `pop ← decay·pop + (1 − decay)·batch`. Otherwise nothing is changed.
+    (The paper's Algorithm 2 averages over batches when training is over.)
 
     Args:
         inputs: float, `[batch, units]`.
@@ -101,12 +115,8 @@ def batch_norm_wrapper(
     """
     inputs = _as_batch(inputs)
     if is_training:
-        inputs = _require_statistics(inputs, decay)
-        if variables.steps is not None:
-            decay = corrected_decay(decay, variables.steps.assign_add(1))
-        mean, variance = tf.nn.moments(inputs, axes=[0])
-        variables.pop_mean.assign(decay * variables.pop_mean + (1 - decay) * mean)
-        variables.pop_var.assign(decay * variables.pop_var + (1 - decay) * variance)
+        mean, variance = tf.nn.moments(_require_statistics(inputs, decay), axes=[0])
+        variables.update_population(mean, variance, decay)
     else:
         mean, variance = variables.pop_mean, variables.pop_var
     return tf.nn.batch_normalization(

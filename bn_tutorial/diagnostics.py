@@ -42,7 +42,7 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
         A diagnosis for each hidden layer, the first one first.
     """
     fed = copy.deepcopy(network).all_activation_inputs(images, is_training=True)
-    copied = copy.deepcopy(network)  # of the network as it is; looking at the first has moved that
+    copied = copy.deepcopy(network)  # another, since looking has moved the first
     _, gradients = loss_and_gradients(copied, images, labels)
     by_variable = zip(copied.trainable_variables, gradients, strict=True)
     gradient_of = {variable.ref(): gradient for variable, gradient in by_variable}
@@ -50,9 +50,9 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
         LayerDiagnosis(
             saturated=float(np.mean(np.abs(inputs) > SATURATED)),
             deviation=float(np.std(inputs)),
-            gradient=float(tf.sqrt(tf.reduce_mean(tf.square(gradient_of[weights.ref()])))),
+            gradient=float(tf.sqrt(tf.reduce_mean(tf.square(gradient_of[layer.weights.ref()])))),
         )
-        for inputs, weights in zip(fed, copied.hidden_weights, strict=True)
+        for inputs, layer in zip(fed, copied.layers, strict=True)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +11,14 @@ from tensorflow.types.experimental import ConcreteFunction
 from bn_tutorial.batch_norm import (
     DECAY,
     BatchNormVariables,
+    CorrectedBatchNormVariables,
     batch_norm_builtin,
     batch_norm_by_hand,
     batch_norm_wrapper,
 )
 
 LAYER_SIZES = (784, 100, 100, 10)
+BatchNorm = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # inputs, gamma, beta
 
 
 def initial_weights(
@@ -50,44 +52,144 @@ def initial_weights(
     return weights
 
 
-class Network(tf.Module):
-    """Layers of sigmoids, then logits. A subclass says what a sigmoid is fed: `activation_input`.
+class HiddenLayer(tf.Module):
+    """One hidden layer: `layer(inputs, is_training)` is what its sigmoid is fed.
 
-    Any number of hidden layers: one less than there are matrices in `weights`.
-
-    Raises:
-        ValueError: `weights` are not two or more matrices, each taking what the last one gives.
+    A subclass says what that is. To change how a network normalises is to give it other layers.
     """
 
-    def __init__(self, weights: Sequence[np.ndarray], name: str | None = None) -> None:
+    def __init__(self, weights: np.ndarray, name: str | None = None) -> None:
         super().__init__(name=name)
-        shapes = [np.shape(matrix) for matrix in weights]
-        chained = len(shapes) > 1 and all(len(shape) == 2 for shape in shapes)
-        if not chained or any(a[1] != b[0] for a, b in zip(shapes, shapes[1:], strict=False)):
-            raise ValueError(
-                "weights must be two or more matrices [inputs, outputs], each with as many inputs "
-                f"as the one before has outputs; found shapes {shapes}"
-            )
-        *hidden, output = weights
-        self.hidden_weights = [tf.Variable(matrix, name="weights") for matrix in hidden]
-        self.hidden_units = [shape[1] for shape in shapes[:-1]]
-        self.output_weights = tf.Variable(output, name="output_weights")
-        self.output_biases = tf.Variable(tf.zeros([shapes[-1][1]]), name="output_biases")
+        self.weights = tf.Variable(weights, name="weights")
+        self.units = np.shape(weights)[1]
 
-    def activation_input(self, layer: int, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
-        """What the sigmoid of hidden layer `layer` (from 0) is fed: `[batch, units]`."""
+    def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`[batch, inputs]` → `[batch, units]`."""
         raise NotImplementedError
+
+
+class PlainLayer(HiddenLayer):
+    """Without batch normalization. `is_training` makes no difference."""
+
+    def __init__(self, weights: np.ndarray, name: str | None = None) -> None:
+        super().__init__(weights, name)
+        self.biases = tf.Variable(tf.zeros([self.units]), name="biases")
+
+    def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`Wx + b`."""
+        return inputs @ self.weights + self.biases
+
+
+class NaiveBatchNormLayer(HiddenLayer):
+    """BN on batch statistics always. `is_training` makes no difference, and that is the bug.
+
+    There is no bias before BN: subtracting the mean would take it away again, and `beta` does its
+    work (the paper, section 3.2).
+    """
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        batch_norm: BatchNorm = batch_norm_builtin,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(weights, name)
+        self.gamma = tf.Variable(tf.ones([self.units]), name="gamma")
+        self.beta = tf.Variable(tf.zeros([self.units]), name="beta")
+        self.batch_norm = batch_norm
+
+    def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`BN(Wx)`, with the statistics of the batch at hand."""
+        return self.batch_norm(inputs @ self.weights, self.gamma, self.beta)
+
+
+class NoisyBatchNormLayer(NaiveBatchNormLayer):
+    """Naive BN whose outputs are shifted and scaled at random, anew at each training step.
+
+    The activation inputs are unstable again, although BN is there: after an experiment of Santurkar
+    et al. (2018, section 2.1). Each unit's shift is drawn from N(0, `noise`²), its scale from
+    [1, 1 + `noise`]. Both are the same for all samples of a step; theirs differ from sample to
+    sample too.
+    """
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        noise: float,
+        seed: int,
+        batch_norm: BatchNorm = batch_norm_builtin,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(weights, batch_norm, name)
+        self.noise = noise
+        self.seed = seed
+        self.step = tf.Variable(0, trainable=False, name="step")
+
+    def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`scale · BN(Wx) + shift` in training, and `BN(Wx)` otherwise."""
+        outputs = super().__call__(inputs, is_training)
+        if not is_training:
+            return outputs
+        self.step.assign_add(1)
+        return self.add_noise(outputs)
+
+    def add_noise(self, outputs: tf.Tensor) -> tf.Tensor:
+        """The present step's noise, on what BN returns."""
+        for_shift, for_scale = tf.unstack(tf.random.split([self.seed, self.step], 2))
+        shift = self.noise * tf.random.stateless_normal([self.units], for_shift)
+        scale = 1 + self.noise * tf.random.stateless_uniform([self.units], for_scale)
+        return scale * outputs + shift
+
+
+class BatchNormLayer(HiddenLayer):
+    """BN as it should be: batch statistics in training, the population's otherwise."""
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        decay: float = DECAY,
+        kind: type[BatchNormVariables] = BatchNormVariables,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(weights, name)
+        self.decay = decay
+        self.batch_norm = kind(self.units)
+
+    def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`BN(Wx)`, with the statistics that `is_training` chooses."""
+        return batch_norm_wrapper(inputs @ self.weights, self.batch_norm, is_training, self.decay)
+
+
+class Network(tf.Module):
+    """Hidden layers with sigmoids, then logits.
+
+    Args:
+        layers: what the sigmoids are fed, the first layer first.
+        output_weights: float `[units, classes]`, from the last hidden layer to the logits.
+        name: of the module.
+    """
+
+    def __init__(
+        self, layers: Sequence[HiddenLayer], output_weights: np.ndarray, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
+        self.layers = list(layers)
+        self.output_weights = tf.Variable(output_weights, name="output_weights")
+        self.output_biases = tf.Variable(
+            tf.zeros([np.shape(output_weights)[1]]), name="output_biases"
+        )
+
+    def all_activation_inputs(self, images: tf.Tensor, is_training: bool) -> list[tf.Tensor]:
+        """What the sigmoids are fed, hidden layer by hidden layer: each `[batch, units]`."""
+        fed, inputs = [], images
+        for layer in self.layers:
+            fed.append(layer(inputs, is_training))
+            inputs = tf.sigmoid(fed[-1])
+        return fed
 
     def activation_inputs(self, images: tf.Tensor, is_training: bool) -> tf.Tensor:
         """What the last hidden layer's sigmoid is fed: `[batch, 784]` → `[batch, units]`."""
         return self.all_activation_inputs(images, is_training)[-1]
-
-    def all_activation_inputs(self, images: tf.Tensor, is_training: bool) -> list[tf.Tensor]:
-        """What the sigmoids are fed, hidden layer by hidden layer: each `[batch, units]`."""
-        fed = [self.activation_input(0, images, is_training)]
-        for layer in range(1, len(self.hidden_weights)):
-            fed.append(self.activation_input(layer, tf.sigmoid(fed[-1]), is_training))
-        return fed
 
     def output(self, activation_inputs: tf.Tensor) -> tf.Tensor:
         """From the last hidden layer's activation inputs to the logits: → `[batch, 10]`."""
@@ -98,75 +200,64 @@ class Network(tf.Module):
         return self.output(self.activation_inputs(images, is_training))
 
 
+def split_weights(weights: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """The matrices of the hidden layers, and that of the output.
+
+    Raises:
+        ValueError: `weights` are not two or more matrices, each taking what the last one gives.
+    """
+    shapes = [np.shape(matrix) for matrix in weights]
+    chained = len(shapes) > 1 and all(len(shape) == 2 for shape in shapes)
+    if not chained or any(a[1] != b[0] for a, b in zip(shapes, shapes[1:], strict=False)):
+        raise ValueError(
+            "weights must be two or more matrices [inputs, outputs], each with as many inputs "
+            f"as the one before has outputs; found shapes {shapes}"
+        )
+    *hidden, output = weights
+    return hidden, output
+
+
+# --- The networks of the notebooks: one hidden layer less than there are matrices in `weights` ----
+
+
 class PlainNetwork(Network):
-    """Without batch normalization. `is_training` makes no difference."""
+    """Without batch normalization."""
 
     def __init__(self, weights: Sequence[np.ndarray], name: str | None = None) -> None:
-        super().__init__(weights, name)
-        self.biases = [tf.Variable(tf.zeros([units]), name="biases") for units in self.hidden_units]
-
-    def activation_input(self, layer: int, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
-        """`Wx + b`."""
-        return inputs @ self.hidden_weights[layer] + self.biases[layer]
+        hidden, output = split_weights(weights)
+        super().__init__([PlainLayer(matrix) for matrix in hidden], output, name)
 
 
 class NaiveBatchNormNetwork(Network):
-    """BN on batch statistics always: trains well, and cannot predict a single sample.
+    """Naive BN in each layer: trains well, and cannot predict a single sample.
 
-    The first layer normalises by hand, the others with TensorFlow's functions. `is_training` makes
-    no difference, and that is the bug. There is no bias before BN: subtracting the mean would take
-    it away again, and `beta` does its work (the paper, section 3.2).
+    The first layer normalises by hand, the others with TensorFlow's functions.
     """
 
     def __init__(self, weights: Sequence[np.ndarray], name: str | None = None) -> None:
-        super().__init__(weights, name)
-        self.gammas = [tf.Variable(tf.ones([units]), name="gamma") for units in self.hidden_units]
-        self.betas = [tf.Variable(tf.zeros([units]), name="beta") for units in self.hidden_units]
-
-    def activation_input(self, layer: int, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
-        """`BN(Wx)`, with the statistics of the batch at hand."""
-        z = inputs @ self.hidden_weights[layer]
-        batch_norm = batch_norm_by_hand if layer == 0 else batch_norm_builtin
-        return batch_norm(z, self.gammas[layer], self.betas[layer])
+        (first, *others), output = split_weights(weights)
+        layers = [NaiveBatchNormLayer(matrix) for matrix in others]
+        super().__init__([NaiveBatchNormLayer(first, batch_norm_by_hand), *layers], output, name)
 
 
-class NoisyBatchNormNetwork(NaiveBatchNormNetwork):
-    """Naive BN whose outputs are shifted and scaled at random, anew at each training step.
-
-    The activation inputs are unstable again, although BN is there: after an experiment of Santurkar
-    et al. (2018, section 2.1). Each unit's shift is drawn from N(0, `noise`²), its scale from
-    [1, 1 + `noise`]. Both are the same for all samples of a step; theirs differ from sample to
-    sample too.
-    """
+class NoisyBatchNormNetwork(Network):
+    """Noisy BN in each layer; each has noise of its own."""
 
     def __init__(
         self, weights: Sequence[np.ndarray], noise: float, seed: int = 0, name: str | None = None
     ) -> None:
-        super().__init__(weights, name)
-        self.noise = noise
-        self.seed = seed
-        self.step = tf.Variable(0, trainable=False, name="step")
-
-    def activation_input(self, layer: int, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
-        """`scale · BN(Wx) + shift` in training, and `BN(Wx)` otherwise."""
-        z = super().activation_input(layer, inputs, is_training)
-        if not is_training:
-            return z
-        if layer == 0:
-            self.step.assign_add(1)
-        return self.add_noise(layer, z)
-
-    def add_noise(self, layer: int, z: tf.Tensor) -> tf.Tensor:
-        """The present step's noise, on what BN returns in hidden layer `layer`."""
-        units = [self.hidden_units[layer]]
-        seeds = tf.random.split([self.seed, self.step], 2 * len(self.hidden_units))
-        shift = self.noise * tf.random.stateless_normal(units, seeds[2 * layer])
-        scale = 1 + self.noise * tf.random.stateless_uniform(units, seeds[2 * layer + 1])
-        return scale * z + shift
+        hidden, output = split_weights(weights)
+        seeds = np.random.SeedSequence(seed).generate_state(len(hidden)) >> 1  # fits into int32
+        layers = [
+            NoisyBatchNormLayer(matrix, noise, int(layer_seed))
+            for matrix, layer_seed in zip(hidden, seeds, strict=True)
+        ]
+        layers[0].batch_norm = batch_norm_by_hand  # as in `NaiveBatchNormNetwork`
+        super().__init__(layers, output, name)
 
 
 class BatchNormNetwork(Network):
-    """BN as it should be: batch statistics in training, the population's otherwise.
+    """BN with population statistics in each layer.
 
     With `correct_start` the estimate of the population forgets at once what it started from.
     """
@@ -178,14 +269,9 @@ class BatchNormNetwork(Network):
         correct_start: bool = False,
         name: str | None = None,
     ) -> None:
-        super().__init__(weights, name)
-        self.decay = decay
-        self.batch_norms = [BatchNormVariables(units, correct_start) for units in self.hidden_units]
-
-    def activation_input(self, layer: int, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
-        """`BN(Wx)`, with the statistics that `is_training` chooses."""
-        z = inputs @ self.hidden_weights[layer]
-        return batch_norm_wrapper(z, self.batch_norms[layer], is_training, self.decay)
+        hidden, output = split_weights(weights)
+        kind = CorrectedBatchNormVariables if correct_start else BatchNormVariables
+        super().__init__([BatchNormLayer(matrix, decay, kind) for matrix in hidden], output, name)
 
 
 def build_graph(network: Network, is_training: bool) -> ConcreteFunction:
@@ -201,5 +287,5 @@ def build_graph(network: Network, is_training: bool) -> ConcreteFunction:
     Returns:
         A concrete `tf.function`: float32 `[batch, 784]` → float32 `[batch, 10]`, any batch.
     """
-    images = tf.TensorSpec([None, network.hidden_weights[0].shape[0]], tf.float32, name="images")
+    images = tf.TensorSpec([None, network.layers[0].weights.shape[0]], tf.float32, name="images")
     return tf.function(lambda images: network(images, is_training)).get_concrete_function(images)

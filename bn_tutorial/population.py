@@ -47,14 +47,14 @@ def estimate_population(
         )
     indices = dataset.next_indices(batches * batch_size).reshape(batches, batch_size)
     statistics = _batch_statistics(network, dataset, indices)
-    for layer, (means, variances) in zip(network.batch_norms, statistics, strict=True):
+    for layer, (means, variances) in zip(network.layers, statistics, strict=True):
         pop_var = variances.mean(axis=0)
         if variance == "unbiased":
             pop_var = pop_var * batch_size / (batch_size - 1)
         elif variance == "pooled":
             pop_var = pop_var + means.var(axis=0)
-        layer.pop_mean.assign(means.mean(axis=0))
-        layer.pop_var.assign(pop_var)
+        layer.batch_norm.pop_mean.assign(means.mean(axis=0))
+        layer.batch_norm.pop_var.assign(pop_var)
 
 
 def _batch_statistics(
@@ -65,8 +65,10 @@ def _batch_statistics(
     They are taken off a copy: with a decay of 0 its population is its last batch's.
     """
     copied = copy.deepcopy(network)
-    copied.decay = 0.0
-    variables = [v for layer in copied.batch_norms for v in (layer.pop_mean, layer.pop_var)]
+    for layer in copied.layers:
+        layer.decay = 0.0
+    layers = [layer.batch_norm for layer in copied.layers]
+    variables = [v for layer in layers for v in (layer.pop_mean, layer.pop_var)]
     pixels = tf.constant(dataset.pixels)
 
     @tf.function

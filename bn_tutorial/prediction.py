@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 
 import numpy as np
 import tensorflow as tf
 
+from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import Network
 
 
@@ -56,6 +58,22 @@ def predict_in_batches(
     predictions = [_predict(network, batches, is_training) for batches in parts if batches.size]
     predictions = np.concatenate(predictions)
     return predictions, float(np.mean(predictions == classes))
+
+
+def measure_accuracy(network: Network, dataset: Dataset, batch_size: int | None = None) -> float:
+    """The accuracy on a data set, in [0, 1], by population or by batch statistics.
+
+    Args:
+        network: one of `networks`; it is left as it was.
+        dataset: its images are taken in their order.
+        batch_size: None is population statistics. A number is the statistics of batches of this
+            size, or of the whole set if that is smaller.
+    """
+    if batch_size is None:
+        size, is_training = len(dataset), False
+    else:  # on a copy: batch statistics would move its population
+        network, size, is_training = copy.deepcopy(network), min(batch_size, len(dataset)), True
+    return predict_in_batches(network, dataset.images, dataset.labels, size, is_training)[1]
 
 
 def _predict(network: Network, batches: np.ndarray, is_training: bool) -> np.ndarray:

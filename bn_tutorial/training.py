@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ from bn_tutorial.networks import Network
 
 Observe = Callable[[Network, tf.Tensor], tf.Tensor]
 Measurement = tuple[tf.Tensor, ...]  # of one network; see `compile_measurement`
-Record = tuple[int, list[Measurement]]  # the step, and a measurement for each network
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,27 @@ class History:
         """The first recorded step with this test accuracy or more; None if there was none."""
         reached = self.steps[self.test_accuracy >= accuracy]
         return int(reached[0]) if len(reached) else None
+
+
+class Recorder:
+    """Collects what is measured of one network."""
+
+    def __init__(self, network: Network) -> None:
+        self.units = network.layers[-1].units
+        self.steps: list[int] = []
+        self.measurements: list[Measurement] = []
+
+    def record(self, step: int, measurement: Measurement) -> None:
+        """Add what was measured after so many steps."""
+        self.steps.append(step)
+        self.measurements.append(measurement)
+
+    def history(self) -> History:
+        """All that has been recorded so far; it may be nothing."""
+        if not self.steps:
+            return History(np.empty(0, int), np.empty(0), np.empty([0, self.units]))
+        columns = [np.array(values) for values in zip(*self.measurements, strict=True)]
+        return History(np.array(self.steps), *columns)
 
 
 class DivergenceError(ArithmeticError):
@@ -93,27 +113,28 @@ def train(
     )
     one_each = isinstance(learning_rate, Mapping)
     rates = {name: learning_rate[name] if one_each else learning_rate for name in networks}
-    records: list[Record] = []
+    recorders = {name: Recorder(network) for name, network in networks.items()}
     try:
         measure = compile_measurement(networks, data.test, observe)
-        records.append((0, measure()))
+        _record(recorders, 0, measure())
         run_steps = compile_steps(networks, data.train, batch_size, rates)
         with tqdm(total=steps, unit=" steps", desc="training", file=sys.stdout) as progress:
             for start in range(0, steps, record_every):
                 count = min(record_every, steps - start)
                 indices = data.train.next_indices(count * batch_size)
                 losses = run_steps(tf.constant(indices.reshape(count, batch_size)))
-                measurements = measure()
+                measured = measure()
+                accuracies = [float(accuracy) for accuracy, *_ in measured]
                 if stop_when_diverged:
-                    accuracies = [measured[0] for measured in measurements]
-                    _require_finite(np.vstack([losses, accuracies]), start, networks, records)
-                records.append((start + count, measurements))
-                progress.set_postfix_str(_accuracies(networks, records[-1]), refresh=False)
+                    _require_finite(np.vstack([losses, accuracies]), start, recorders)
+                _record(recorders, start + count, measured)
+                progress.set_postfix_str(_in_short(networks, accuracies), refresh=False)
                 progress.update(count)
     except KeyboardInterrupt:
-        kept = f"up to step {records[-1][0]:,}" if records else "still empty,"
+        recorded = next(iter(recorders.values())).steps
+        kept = f"up to step {recorded[-1]:,}" if recorded else "still empty,"
         print(f"Interrupted: the history {kept} is kept.")
-    return _histories(networks, records)
+    return {name: recorder.history() for name, recorder in recorders.items()}
 
 
 def gradient_descent_step(
@@ -212,42 +233,28 @@ def floats(pixels: tf.Tensor) -> tf.Tensor:
     return tf.cast(pixels, tf.float32) / 255
 
 
-def _accuracies(networks: Mapping[str, Network], record: Record) -> str:
-    accuracies = [float(measured[0]) for measured in record[1]]
-    if len(networks) > 3:
+def _record(recorders: Mapping[str, Recorder], step: int, measured: list[Measurement]) -> None:
+    for recorder, measurement in zip(recorders.values(), measured, strict=True):
+        recorder.record(step, measurement)
+
+
+def _in_short(names: Iterable[str], accuracies: list[float]) -> str:
+    if len(accuracies) > 3:
         known = [accuracy for accuracy in accuracies if not np.isnan(accuracy)] or [np.nan]
         return f"accuracies {min(known):.3f} to {max(known):.3f}"
-    return ", ".join(f"{name} {a:.3f}" for name, a in zip(networks, accuracies, strict=True))
+    return ", ".join(f"{name} {a:.3f}" for name, a in zip(names, accuracies, strict=True))
 
 
-def _histories(networks: Mapping[str, Network], records: list[Record]) -> dict[str, History]:
-    if not records:
-        return {
-            name: History(np.empty(0, int), np.empty(0), np.empty([0, network.hidden_units[-1]]))
-            for name, network in networks.items()
-        }
-    steps = np.array([step for step, _ in records])
-    return {
-        name: History(
-            steps,
-            *(np.array(values) for values in zip(*(r[1][index] for r in records), strict=True)),
-        )
-        for index, name in enumerate(networks)
-    }
-
-
-def _require_finite(
-    values: np.ndarray, start: int, networks: Mapping[str, Network], records: list[Record]
-) -> None:
+def _require_finite(values: np.ndarray, start: int, recorders: Mapping[str, Recorder]) -> None:
     """`values`: `[steps + 1, networks]`: the loss at each step, and last the accuracy after all."""
     if np.isfinite(values).all():
         return
     step, index = np.argwhere(~np.isfinite(values))[0]
-    name = list(networks)[index]
+    name = list(recorders)[index]
     raise DivergenceError(
         f'the loss of network "{name}" is {values[step, index]} at step {start + step + 1:,}; '
         "a lower learning rate may help. The exception's `histories` hold what was recorded.",
-        _histories(networks, records),
+        {name: recorder.history() for name, recorder in recorders.items()},
     )
 
 

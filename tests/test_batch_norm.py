@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from bn_tutorial.batch_norm import (
     BatchNormVariables,
+    CorrectedBatchNormVariables,
     batch_norm_builtin,
     batch_norm_by_hand,
     batch_norm_wrapper,
@@ -183,7 +184,7 @@ class TestWrapper:
 class TestCorrectedStart:
     def smooth(self, generator, decay, batches=30):
         """A corrected layer after some batches, and the statistics of those batches."""
-        variables = BatchNormVariables(3, correct_start=True)
+        variables = CorrectedBatchNormVariables(3)
         variables.pop_mean.assign([1e3, -1e3, 7.0])  # a start that must leave no trace
         inputs = generator.normal(4, 2, size=(batches, 20, 3)).astype(np.float32)
         for batch in inputs:

@@ -51,11 +51,12 @@ def test_diagnosis_of_a_noisy_network_is_of_one_step(batch):
     found = diagnose(noisy, images, labels)
     fed = twin.all_activation_inputs(images, is_training=True)
     np.testing.assert_allclose([one.deviation for one in found], [np.std(z) for z in fed], 1e-5)
-    twin.step.assign(0)
+    for layer in twin.layers:
+        layer.step.assign(0)
     loss, gradients = loss_and_gradients(twin, images, labels)
     sizes = {v.ref(): float(tf.sqrt(tf.reduce_mean(g**2))) for v, g in
              zip(twin.trainable_variables, gradients, strict=True)}  # fmt: skip
-    expected = [sizes[weights.ref()] for weights in twin.hidden_weights]
+    expected = [sizes[layer.weights.ref()] for layer in twin.layers]
     np.testing.assert_allclose([one.gradient for one in found], expected, 1e-5)
 
 
@@ -63,7 +64,7 @@ def test_diagnosis_that_fails_leaves_the_network_as_it_was(batch):
     network = BatchNormNetwork(initial_weights())
     with pytest.raises(ValueError, match="shape"):
         diagnose(network, batch[0], batch[1][:3])
-    np.testing.assert_array_equal(network.batch_norms[0].pop_mean, np.zeros(100))
+    np.testing.assert_array_equal(network.layers[0].batch_norm.pop_mean, np.zeros(100))
 
 
 @pytest.mark.parametrize(

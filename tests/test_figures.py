@@ -188,3 +188,45 @@ def test_drift(generator):
     whiskers = [c for c in axes[1, 1].containers if isinstance(c, ErrorbarContainer)]
     ends = [whisker.lines[2][0].get_segments()[0][:, 0] for whisker in whiskers]
     np.testing.assert_allclose(ends, [[0.1, 0.1], [0.0, 0.2]])
+
+
+def test_columns():
+    (ax,) = figures.plot_columns(np.array([[1.0, 10], [3, 30]])).axes
+    texts = [text.get_text() for text in ax.texts if text.get_text()]
+    assert texts == ["1", "10", "3", "30", "mean 2\nvariance 1", "mean 20\nvariance 100"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["unit 1", "unit 2"]
+
+
+def test_inputs_over_slope():
+    inputs = {"without BN": np.array([-50.0, 0.5, 0.5, 7.5]), "naive BN": np.zeros([2, 3])}
+    first, second = figures.plot_inputs_over_slope(inputs).axes
+    heights = {patch.get_x(): patch.get_height() for patch in first.patches}
+    assert (heights[-20], heights[0], heights[7]) == (0.25, 0.5, 0.25)  # -50 is drawn at the edge
+    assert sum(patch.get_height() for patch in second.patches) == pytest.approx(1)
+    z, slope = first.lines[0].get_data()
+    np.testing.assert_allclose(slope, 1 / (1 + np.exp(-z)) * (1 - 1 / (1 + np.exp(-z))), atol=1e-12)
+
+
+def test_step_at_right_angle():
+    (ax,) = figures.plot_step_at_right_angle(np.array([3.0, 0, 0]), np.array([0.0, 4, 0])).axes
+    assert labels(ax) == [
+        "all weights of length 3.00", "weights, length 3.00", "step, length 4.00",
+        "weights after the step, length 5.00",
+    ]  # fmt: skip
+
+
+def test_two_graphs():
+    training, prediction = figures.plot_two_graphs().axes
+    words = [" ".join(text.get_text() for text in ax.texts) for ax in (training, prediction)]
+    assert "assign" in words[0]
+    assert "of the batch" in words[0]
+    assert "assign" not in words[1]
+    assert "of the batch" not in words[1]
+    assert "read" in words[1]
+
+
+def test_answers(generator):
+    shown, bars = figures.plot_answers(generator.uniform(size=784), [4, 9, 9], constant=9).axes
+    assert [bar.get_height() for bar in bars.patches] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 2]
+    assert bars.patches[9].get_facecolor() != bars.patches[4].get_facecolor()
+    assert "by population: 9" in bars.get_title()

@@ -32,11 +32,10 @@ def make(*arguments, **environment):
 def chapter(tmp_path):
     """A folder with a short notebook that uses what the real ones use."""
     cell = nbformat.v4.new_code_cell(
-        "from bn_tutorial.notebook import start\n"
-        "from bn_tutorial import figures, mnist\n"
+        "from bn_tutorial.lesson import start\n"
+        "from bn_tutorial import figures\n"
         "import matplotlib.pyplot as plt\n"
-        "start(0)\n"
-        "data = mnist.load_mnist(source='digits')\n"
+        "data = start(0, 'digits')\n"
         "figures.plot_digits(data.test.images, data.test.classes, 'digits')\n"
         "plt.show()"
     )

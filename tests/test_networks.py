@@ -5,9 +5,12 @@ import pytest
 import tensorflow as tf
 
 from bn_tutorial.networks import (
+    BatchNormLayer,
     BatchNormNetwork,
     NaiveBatchNormNetwork,
+    Network,
     NoisyBatchNormNetwork,
+    PlainLayer,
     PlainNetwork,
     build_graph,
     initial_weights,
@@ -64,7 +67,7 @@ class TestNetworks:
     def test_without_bn(self, images, generator):
         network = PlainNetwork(initial_weights(scheme="glorot"))
         disturb(network, generator)
-        (w1, w2), (b1, b2) = network.hidden_weights, network.biases
+        (w1, b1), (w2, b2) = ((layer.weights, layer.biases) for layer in network.layers)
         z2 = sigmoid(images @ w1.numpy() + b1) @ w2.numpy() + b2
         logits = sigmoid(z2) @ network.output_weights.numpy() + network.output_biases
         np.testing.assert_allclose(network.activation_inputs(images, True), z2, rtol=1e-4)
@@ -75,10 +78,8 @@ class TestNetworks:
         network = NaiveBatchNormNetwork(initial_weights())
         disturb(network, generator)
         outputs = images.astype(np.float64)
-        for weights, gamma, beta in zip(
-            network.hidden_weights, network.gammas, network.betas, strict=True
-        ):
-            z = gamma * normalize(outputs @ weights.numpy()) + beta
+        for layer in network.layers:
+            z = layer.gamma * normalize(outputs @ layer.weights.numpy()) + layer.beta
             outputs = sigmoid(z)
         found = network.activation_inputs(images, is_training)
         np.testing.assert_allclose(found, z, rtol=1e-3, atol=1e-3)
@@ -92,8 +93,9 @@ class TestNetworks:
         network = BatchNormNetwork(initial_weights())
         disturb(network, generator)
         outputs = images
-        for weights, bn in zip(network.hidden_weights, network.batch_norms, strict=True):
-            z = (outputs @ weights.numpy() - bn.pop_mean) / np.sqrt(bn.pop_var + 1e-3)
+        for layer in network.layers:
+            bn = layer.batch_norm
+            z = (outputs @ layer.weights.numpy() - bn.pop_mean) / np.sqrt(bn.pop_var + 1e-3)
             z = z * bn.gamma + bn.beta
             outputs = sigmoid(z)
         found = network.activation_inputs(images, is_training=False)
@@ -108,7 +110,7 @@ class TestNetworks:
     def test_naive_bn_alone_answers_what_its_weights_foretell(self, images, generator):
         network = NaiveBatchNormNetwork(initial_weights())
         disturb(network, generator)
-        expected = sigmoid(network.betas[1].numpy()) @ network.output_weights.numpy()
+        expected = sigmoid(network.layers[1].beta.numpy()) @ network.output_weights.numpy()
         expected += network.output_biases
         for image in images:
             logits = network(image[np.newaxis], False)[0]
@@ -151,13 +153,13 @@ class TestNoisyBatchNormNetwork:
         weights = initial_weights()
         noisy, naive = NoisyBatchNormNetwork(weights, noise=2.0), NaiveBatchNormNetwork(weights)
         np.testing.assert_array_equal(noisy(images, False), naive(images, False))
-        assert noisy.step.numpy() == 0
+        assert noisy.layers[0].step.numpy() == 0
 
     def test_noise_is_new_at_each_step_and_one_for_the_whole_batch(self, images):
         network = NoisyBatchNormNetwork(initial_weights(layer_sizes=(784, 50, 10)), noise=0.5)
         clean = network.activation_inputs(images, False).numpy()
         first, second = (network.activation_inputs(images, True).numpy() for _ in range(2))
-        assert network.step.numpy() == 2
+        assert network.layers[0].step.numpy() == 2
         assert np.abs(first - second).mean() > 0.1
         for noisy in (first, second):  # for each unit a line: scale · clean + shift
             scale = noisy.std(axis=0) / clean.std(axis=0)
@@ -170,9 +172,9 @@ class TestNoisyBatchNormNetwork:
         weights = initial_weights(layer_sizes=(784, 50, 50, 50, 10))
         clean = np.array([[0.0], [1.0]], np.float32).repeat(50, axis=1)
         drawn = [
-            np.ravel(NoisyBatchNormNetwork(weights, 0.5, seed).add_noise(layer, clean)).tolist()
+            np.ravel(layer.add_noise(clean)).tolist()
             for seed in range(6)
-            for layer in range(3)
+            for layer in NoisyBatchNormNetwork(weights, 0.5, seed).layers
         ]
         assert len({tuple(noise) for noise in drawn}) == 18
         singles = [noise[0] for noise in drawn]  # shifts, of which none comes twice either
@@ -182,7 +184,7 @@ class TestNoisyBatchNormNetwork:
         network = NoisyBatchNormNetwork(initial_weights(layer_sizes=(784, 50, 10)), noise=0.5)
         fed = network.activation_inputs(images, True)
         clean = network.activation_inputs(images, False)
-        np.testing.assert_allclose(network.add_noise(0, clean), fed, atol=1e-6)
+        np.testing.assert_allclose(network.layers[0].add_noise(clean), fed, atol=1e-6)
 
     def test_seed(self, images):
         outputs = [
@@ -247,3 +249,14 @@ class TestBuildGraph:
         training, prediction = (build_graph(network, flag) for flag in (True, False))
         in_training = training(tf.constant(images))  # decay 0: the population is now this batch's
         np.testing.assert_allclose(prediction(tf.constant(images)), in_training, atol=1e-4)
+
+
+def test_layers_of_different_kinds_make_a_network(images):
+    """What later chapters build on: a new way to normalise is a new layer, not a new network."""
+    first, second, output = initial_weights()
+    mixed = Network([BatchNormLayer(first, decay=0.0), PlainLayer(second)], output)
+    z1 = images @ first
+    fed = mixed.all_activation_inputs(images, is_training=True)
+    np.testing.assert_allclose(fed[0], normalize(z1), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(fed[1], sigmoid(fed[0].numpy()) @ second, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mixed(images, False), mixed(images, True), rtol=1e-3, atol=1e-3)

@@ -72,7 +72,7 @@ def test_progress_bars_are_finished(notebook):
 
 
 def test_made_on_real_mnist(notebook):
-    set_up = next(cell for cell in code_cells(notebook) if "load_mnist(" in cell.source)
+    set_up = next(cell for cell in code_cells(notebook) if "= start(" in cell.source)
     assert "data: mnist; 55,000 training" in set_up.outputs[0].text
 
 

@@ -14,13 +14,13 @@ def network():
 
 def layer_1(network, dataset):
     """What BN is given in the first layer, in float64."""
-    return dataset.images.astype(np.float64) @ network.hidden_weights[0].numpy()
+    return dataset.images.astype(np.float64) @ network.layers[0].weights.numpy()
 
 
 def test_one_batch_of_everything_is_the_population(network, digits):
     z = layer_1(network, digits.train)
     estimate_population(network, digits.train, len(digits.train), 1, "biased")
-    bn = network.batch_norms[0]
+    bn = network.layers[0].batch_norm
     np.testing.assert_allclose(bn.pop_mean, z.mean(axis=0), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(bn.pop_var, z.var(axis=0), rtol=1e-4)
     # and then both modes agree, in the second layer too
@@ -36,7 +36,7 @@ def test_averages_over_batches_by_their_formula(network, digits, variance, size)
     dataset = Dataset(digits.train.pixels, digits.train.classes, seed=3)
     z = layer_1(network, twin)[twin.next_indices(size * 12)].reshape(12, size, -1)
     estimate_population(network, dataset, size, 12, variance)
-    bn = network.batch_norms[0]
+    bn = network.layers[0].batch_norm
     np.testing.assert_allclose(bn.pop_mean, z.mean(axis=(0, 1)), rtol=1e-4, atol=1e-4)
     expected = {
         "biased": z.var(axis=1).mean(axis=0),
@@ -50,10 +50,10 @@ def test_works_on_any_depth_and_changes_nothing_but_the_population(digits):
     network = BatchNormNetwork(initial_weights(layer_sizes=(784, 9, 8, 7, 10)), decay=0.97)
     before = [variable.numpy() for variable in network.trainable_variables]
     estimate_population(network, digits.train, batches=3)
-    assert network.decay == 0.97
+    assert {layer.decay for layer in network.layers} == {0.97}
     for a, b in zip(before, network.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    for bn in network.batch_norms:
+    for bn in (layer.batch_norm for layer in network.layers):
         assert np.all(bn.pop_mean != tf.zeros_like(bn.pop_mean))
 
 
@@ -64,7 +64,9 @@ def test_corrected_start(digits):
     for network in (plain, corrected):
         dataset = Dataset(digits.train.pixels, digits.train.classes, seed=3)
         estimate_population(network, dataset, batches=5)
-    np.testing.assert_array_equal(plain.batch_norms[0].pop_var, corrected.batch_norms[0].pop_var)
+    np.testing.assert_array_equal(
+        plain.layers[0].batch_norm.pop_var, corrected.layers[0].batch_norm.pop_var
+    )
 
 
 @pytest.mark.parametrize("bad", [{"batch_size": 1}, {"batches": 0}, {"variance": "sample"}])

@@ -7,7 +7,7 @@ from bn_tutorial.networks import (
     PlainNetwork,
     initial_weights,
 )
-from bn_tutorial.prediction import predict_in_batches, predict_one_by_one
+from bn_tutorial.prediction import measure_accuracy, predict_in_batches, predict_one_by_one
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_classes_as_labels(sample):
 def test_is_training_is_handed_on(sample):
     network = BatchNormNetwork(initial_weights())
     predict_in_batches(network, *sample, 50, is_training=True)
-    assert np.any(network.batch_norms[0].pop_mean)
+    assert np.any(network.layers[0].batch_norm.pop_mean)
     with pytest.raises(ValueError, match="batch of 2 or more"):
         predict_one_by_one(network, *sample, is_training=True)
 
@@ -68,3 +68,18 @@ def test_bad_arguments(sample):
         predict_one_by_one(network, images[:0], labels[:0])
     with pytest.raises(ValueError, match="batch_size must be 1 or more, found 0"):
         predict_in_batches(network, images, labels, 0)
+
+
+def test_accuracy_of_a_data_set_leaves_the_network_as_it_was(digits):
+    network, test = BatchNormNetwork(initial_weights(), decay=0.5), digits.test
+    network(digits.train.images[:60], is_training=True)
+    before = [variable.numpy() for variable in network.variables]
+    _, population = predict_in_batches(network, test.images, test.labels, 60)
+    assert measure_accuracy(network, test) == pytest.approx(population)
+    found = [measure_accuracy(network, test, size) for size in (60, 10**6)]
+    for a, b in zip(before, network.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    by_batch = (
+        predict_in_batches(network, test.images, test.labels, size, True)[1] for size in (60, 360)
+    )
+    assert found == pytest.approx(list(by_batch))

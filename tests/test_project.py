@@ -84,7 +84,7 @@ def test_readme_lists_each_notebook():
 
 
 def test_readme_shows_the_figure_of_notebook_1(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     from readme_figure import accuracy_figure
 
     assert (ROOT / "notebooks/accuracy.png").read_bytes() == accuracy_figure()

@@ -5,7 +5,13 @@ from bn_tutorial.figures.batches import (
     plot_accuracy_by_make_up,
     plot_accuracy_by_training_batch,
 )
-from bn_tutorial.figures.digits import plot_digits
+from bn_tutorial.figures.concepts import (
+    plot_columns,
+    plot_inputs_over_slope,
+    plot_step_at_right_angle,
+    plot_two_graphs,
+)
+from bn_tutorial.figures.digits import plot_answers, plot_digits
 from bn_tutorial.figures.over_training import (
     plot_accuracy,
     plot_accuracy_bands,
@@ -29,11 +35,16 @@ __all__ = [
     "plot_accuracy_by_make_up",
     "plot_accuracy_by_training_batch",
     "plot_activation_inputs",
+    "plot_answers",
+    "plot_columns",
     "plot_digits",
     "plot_drift",
     "plot_estimates_by_count",
+    "plot_inputs_over_slope",
     "plot_percentiles",
     "plot_population_estimates",
     "plot_rate_grid",
     "plot_smoothing",
+    "plot_step_at_right_angle",
+    "plot_two_graphs",
 ]

@@ -25,3 +25,28 @@ def plot_digits(images: np.ndarray, titles: Sequence[object], title: str) -> Fig
         ax.set_title(str(label))
     figure.suptitle(title)
     return figure
+
+
+def plot_answers(image: np.ndarray, answers: Sequence[int], constant: int) -> Figure:
+    """One image, and how often each class was the answer to it.
+
+    Args:
+        image: float `[784]`.
+        answers: by batch statistics, one for each company the image was in.
+        constant: the answer by population statistics.
+    """
+    figure, (shown, bars) = plt.subplots(
+        1, 2, figsize=(8, 3), width_ratios=(1, 2.4), layout="constrained"
+    )
+    shown.imshow(np.reshape(image, (28, 28)), cmap="gray_r", vmin=0, vmax=1)
+    shown.set(title="the image", xticks=[], yticks=[])
+    shown.grid(visible=False)
+    counts = np.bincount(answers, minlength=10)
+    drawn = bars.bar(range(10), counts, color=["#0072B2" if c == constant else "#D55E00"
+                                               for c in range(10)])  # fmt: skip
+    bars.bar_label(drawn, [str(count) if count else "" for count in counts])
+    bars.set(
+        title=f"{len(answers)} companies, batch statistics (by population: {constant}, always)",
+        xlabel="answer", ylabel="how often", xticks=range(10), ylim=(0, 1.12 * counts.max()),
+    )  # fmt: skip
+    return figure

@@ -4,7 +4,7 @@
 has `mirrors` fetch what is missing, and `idx` read what is there.
 """
 
-from bn_tutorial.mnist.datasets import Dataset, Datasets, binarized, load_mnist
+from bn_tutorial.mnist.datasets import Dataset, Datasets, binarize, load_mnist
 from bn_tutorial.mnist.idx import MnistError, read_idx
 
-__all__ = ["Dataset", "Datasets", "MnistError", "binarized", "load_mnist", "read_idx"]
+__all__ = ["Dataset", "Datasets", "MnistError", "binarize", "load_mnist", "read_idx"]

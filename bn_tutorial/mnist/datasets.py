@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bn_tutorial.mnist.files import expanded, mnist_arrays
+from bn_tutorial.mnist.files import expand, mnist_arrays
 from bn_tutorial.mnist.idx import MnistError
 from bn_tutorial.mnist.mirrors import notice
 
@@ -133,7 +133,7 @@ def load_mnist(
         raise ValueError(
             f"validation_size must be in [0, {MNIST_TRAINING_SIZE}), found {validation_size}"
         )
-    folder = expanded(data_dir) if data_dir else None
+    folder = expand(data_dir) if data_dir else None
     if folder and os.path.exists(folder) and not os.path.isdir(folder):
         raise MnistError(f"data_dir: expected a folder, found a file: {data_dir}")
     source, arrays = _arrays(folder, source)
@@ -155,7 +155,7 @@ def load_mnist(
     )
 
 
-def binarized(data: Datasets, seed: int = 0) -> Datasets:
+def binarize(data: Datasets, seed: int = 0) -> Datasets:
     """The same data with each pixel 0 or 1: 1 from half of full ink on; `seed` as in `Dataset`."""
     parts = (
         Dataset(

@@ -77,7 +77,7 @@ def mnist_arrays(data_dir: Path | None = None) -> list[np.ndarray]:
     what is in none of them is downloaded into `data_dir` or, without one, into `data/`.
 
     Args:
-        data_dir: as `expanded` returns it.
+        data_dir: as `expand` returns it.
 
     Returns:
         uint8 `[60000, 28, 28]`, `[60000]`, `[10000, 28, 28]`, `[10000]`.
@@ -104,13 +104,13 @@ def mnist_arrays(data_dir: Path | None = None) -> list[np.ndarray]:
 def folders_to_search(data_dir: Path | None) -> list[Path]:
     """`data_dir`, the folder that `BN_TUTORIAL_DATA` names, and `data/`: those that are given."""
     name = os.environ.get(ENVIRONMENT_VARIABLE)
-    named = expanded(name) if name else None
+    named = expand(name) if name else None
     if named and not os.path.isdir(named):
         notice(f"passed over {name}: {ENVIRONMENT_VARIABLE} names it, but it is not a folder")
     return [folder for folder in (data_dir, named, default_dir()) if folder]
 
 
-def expanded(folder: str | os.PathLike[str]) -> Path:
+def expand(folder: str | os.PathLike[str]) -> Path:
     """Absolute, and with `~` as the home folder unless it names a user that is not there."""
     return Path(os.path.expanduser(folder)).absolute()  # Path.expanduser raises then
 

@@ -114,22 +114,22 @@ class TestDigits:
         assert len(load_mnist(source="digits", validation_size=59_999).train) == 1
 
 
-def test_binarized():
+def test_binarize():
     data = load_mnist(source="digits")
-    binary = mnist.binarized(data)
+    binary = mnist.binarize(data)
     assert set(np.unique(binary.train.pixels)) == {0, 255}
     np.testing.assert_array_equal(binary.test.images, data.test.pixels >= 128)
     np.testing.assert_array_equal(binary.validation.labels, data.validation.labels)
     assert binary.source == "digits"
 
 
-def test_binarized_keeps_the_form_of_the_labels():
+def test_binarize_keeps_the_form_of_the_labels():
     data = load_mnist(source="digits", one_hot=False)
-    np.testing.assert_array_equal(mnist.binarized(data).test.labels, data.test.labels)
+    np.testing.assert_array_equal(mnist.binarize(data).test.labels, data.test.labels)
 
 
-def test_binarized_seed(digits):
-    orders = [mnist.binarized(digits, seed).train.next_indices(20) for seed in (0, 0, 1)]
+def test_binarize_seed(digits):
+    orders = [mnist.binarize(digits, seed).train.next_indices(20) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[0], orders[2])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bn_tutorial.mnist import MnistError, files, mirrors
-from bn_tutorial.mnist.files import FILES, WORKPLACE, expanded, mnist_arrays
+from bn_tutorial.mnist.files import FILES, WORKPLACE, expand, mnist_arrays
 from tests.mnist.faulty_mirror import idx_bytes
 from tests.mnist.small_mnist import (
     ARRAYS,
@@ -222,20 +222,20 @@ class TestFolders:
         """Nothing down the line may take it for one."""
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        assert_small_mnist(mnist_arrays(expanded("./~/mine")))
+        assert_small_mnist(mnist_arrays(expand("./~/mine")))
         assert visible(tmp_path / "~" / "mine") == sorted(CONTENTS)
         assert not (tmp_path / "home").exists()
 
     def test_of_a_user_that_is_not_there(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert_small_mnist(mnist_arrays(expanded("~nosuchuser/mnist")))
+        assert_small_mnist(mnist_arrays(expand("~nosuchuser/mnist")))
         assert visible(tmp_path / "~nosuchuser" / "mnist") == sorted(CONTENTS)
 
     def test_in_the_home_folder(self, tmp_path, monkeypatch, offline):
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("USERPROFILE", str(tmp_path))
         place(tmp_path / "mine")
-        assert_small_mnist(mnist_arrays(expanded("~/mine")))
+        assert_small_mnist(mnist_arrays(expand("~/mine")))
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of Unix")
     def test_that_is_full(self, tmp_path, server):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "notebooks"
 
 
 def accuracy_figure() -> bytes:

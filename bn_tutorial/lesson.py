@@ -1,0 +1,109 @@
+"""What each notebook does first: start TensorFlow quietly, set the seed, load the digits.
+
+Importing this module imports TensorFlow. The lines its C++ core writes at start-up (which
+instructions it was built for, that there is no GPU) are dropped; they say nothing about the lesson,
+and no setting of TensorFlow's silences them all. Errors are Python exceptions and are not touched.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import os
+import platform
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown
+
+from bn_tutorial.mnist import Datasets, load_mnist
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Point the process's standard error output at the null device, C++ libraries' included."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+with silent_stderr():
+    import keras
+    import tensorflow as tf
+
+    tf.config.list_logical_devices()
+
+
+def start(seed: int, source: str = "auto") -> Datasets:
+    """Seed whatever is random, set the look of the figures, and load the digits.
+
+    Prints the versions in use, the seed, and where the data are from.
+
+    Args:
+        seed: of Python, NumPy, TensorFlow, and of the order of the batches.
+        source: as in `load_mnist`.
+    """
+    keras.utils.set_random_seed(seed)
+    plt.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "figure.dpi": 90})
+    versions = {
+        "Python": platform.python_version(),
+        "TensorFlow": tf.__version__,
+        "Keras": keras.__version__,
+        "NumPy": np.__version__,
+    }
+    print(", ".join(f"{name} {version}" for name, version in versions.items()) + f"; seed {seed}")
+    data = load_mnist(source=source, seed=seed)
+    parts = {"training": data.train, "validation": data.validation, "test": data.test}
+    sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    print(f"data: {data.source}; {sizes}")
+    return data
+
+
+def within_budget(steps: int, budget: float, multiple: int = 50) -> int:
+    """So many steps times the budget, as a multiple of `multiple`, and one multiple at least."""
+    return max(1, round(steps * budget / multiple)) * multiple
+
+
+def spread(values: Sequence[float | None], form: str = "{:.3f}") -> str:
+    """The lowest and the highest of some numbers; None is a number that was never reached."""
+    known = [form.format(value) for value in sorted(v for v in values if v is not None)]
+    if not known:
+        return "never"
+    never = f" ({len(values) - len(known)} never)" if len(known) < len(values) else ""
+    return "–".join(dict.fromkeys([known[0], known[-1]])) + never
+
+
+def show_source(*objects: Callable | type, docstrings: bool = True) -> Markdown:
+    """The source of functions or classes, as a listing; what is read is what runs.
+
+    Args:
+        objects: what to show.
+        docstrings: whether with them; without where the text around has said it.
+    """
+    sources = [textwrap.dedent(inspect.getsource(item)).rstrip() for item in objects]
+    if not docstrings:
+        sources = [drop_docstrings(source) for source in sources]
+    listings = "\n\n\n".join(sources)
+    return Markdown(f"```python\n{listings}\n```")
+
+
+def drop_docstrings(source: str) -> str:
+    """The same code without the docstrings of its functions and classes."""
+    lines: list[str | None] = list(source.splitlines())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            after = text.end_lineno + (lines[text.end_lineno : text.end_lineno + 1] == [""])
+            lines[text.lineno - 1 : after] = [None] * (after - text.lineno + 1)
+    return "\n".join(line for line in lines if line is not None)
