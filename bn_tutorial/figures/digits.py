@@ -32,7 +32,7 @@ def plot_answers(image: np.ndarray, answers: Sequence[int], constant: int) -> Fi
 
     Args:
         image: float `[784]`.
-        answers: by batch statistics, one for each company the image was in.
+        answers: by batch statistics, one for each batch the image was in.
         constant: the answer by population statistics.
     """
     figure, (shown, bars) = plt.subplots(
@@ -46,7 +46,7 @@ def plot_answers(image: np.ndarray, answers: Sequence[int], constant: int) -> Fi
                                                for c in range(10)])  # fmt: skip
     bars.bar_label(drawn, [str(count) if count else "" for count in counts])
     bars.set(
-        title=f"{len(answers)} companies, batch statistics (by population: {constant}, always)",
+        title=f"In {len(answers)} batches, by batch statistics (by population: {constant}, always)",
         xlabel="answer", ylabel="how often", xticks=range(10), ylim=(0, 1.12 * counts.max()),
     )  # fmt: skip
     return figure
