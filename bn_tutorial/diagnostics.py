@@ -56,6 +56,18 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
     ]
 
 
+def observe_percentiles(network: Network, images: tf.Tensor) -> tf.Tensor:
+    """For `train`: the {15, 50, 85}th percentiles of what each last hidden unit is fed.
+
+    The layer's own noise is in them, if it has any; the layers below are without theirs.
+
+    Returns:
+        float32 `[3, units]`.
+    """
+    inputs = network.activation_inputs(images, is_training=False)
+    return percentiles(network.layers[-1].add_noise(inputs))
+
+
 def percentiles(values: tf.Tensor, ranks: Sequence[float] = (15, 50, 85)) -> tf.Tensor:
     """The percentiles of each column, by the nearest rank: `[n, columns]` → `[ranks, columns]`."""
     ordered = tf.sort(values, axis=0)

@@ -14,12 +14,16 @@ import os
 import platform
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown
+from matplotlib.figure import Figure
+from tabulate import tabulate
 
 from bn_tutorial.mnist import Datasets, load_mnist
 
@@ -56,6 +60,7 @@ def start(seed: int, source: str = "auto") -> Datasets:
     """
     keras.utils.set_random_seed(seed)
     plt.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "figure.dpi": 90})
+    describe_figures()
     versions = {
         "Python": platform.python_version(),
         "TensorFlow": tf.__version__,
@@ -82,6 +87,36 @@ def spread(values: Sequence[float | None], form: str = "{:.3f}") -> str:
         return "never"
     never = f" ({len(values) - len(known)} never)" if len(known) < len(values) else ""
     return "–".join(dict.fromkeys([known[0], known[-1]])) + never
+
+
+def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Markdown:
+    """Rows under headers, shown as a table; strings are as they are, numbers too."""
+    return Markdown(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def describe_figures() -> None:
+    """Give each figure that IPython shows its description, as the image's alternative text."""
+    shell = get_ipython()
+    if shell is not None:
+        plt.switch_backend(plt.get_backend())  # which registers a formatter without description
+        png = shell.display_formatter.formatters["image/png"]
+        png.for_type(Figure, lambda figure: (print_figure(figure, base64=True), _alt(figure)))
+
+
+def _alt(figure: Figure) -> dict[str, str]:
+    return {"alt": describe(figure)}
+
+
+def describe(figure: Figure) -> str:
+    """A figure in words: its label if it has one, else its titles, its axes and their legends."""
+    if figure.get_label():
+        return figure.get_label()
+    sentences = [figure.get_suptitle()]
+    for ax in figure.axes:
+        axes = " against ".join(label for label in (ax.get_ylabel(), ax.get_xlabel()) if label)
+        sentences += [ax.get_title(), axes, ", ".join(ax.get_legend_handles_labels()[1])]
+    words = (" ".join(sentence.split()) for sentence in dict.fromkeys(sentences))
+    return ". ".join(sentence for sentence in words if sentence) + "."
 
 
 def show_source(*objects: Callable | type, docstrings: bool = True) -> Markdown:

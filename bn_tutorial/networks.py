@@ -22,15 +22,20 @@ BatchNorm = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # inputs, ga
 
 
 def initial_weights(
-    seed: int = 0, scheme: str = "normal", layer_sizes: Sequence[int] = LAYER_SIZES
+    seed: int = 0,
+    scheme: str = "normal",
+    layer_sizes: Sequence[int] = LAYER_SIZES,
+    deviation: float = 1.0,
 ) -> list[np.ndarray]:
     """The matrices a network starts from; give the same ones to networks you compare.
 
     Args:
         seed: of NumPy's generator.
-        scheme: "normal" draws from N(0, 1), as the article does; "glorot" from the uniform
-            distribution on ±√(6 / (inputs + outputs)), as Keras does (Glorot and Bengio, 2010).
+        scheme: "normal" draws from N(0, `deviation`²), as the article does with 1; "glorot" from
+            the uniform distribution on ±√(6 / (inputs + outputs)), as Keras does (Glorot and
+            Bengio, 2010).
         layer_sizes: units a layer, the images' 784 first, the 10 classes last.
+        deviation: standard deviation of the scheme "normal".
 
     Returns:
         One float32 matrix `[inputs, outputs]` a layer.
@@ -42,7 +47,7 @@ def initial_weights(
     weights = []
     for shape in zip(layer_sizes[:-1], layer_sizes[1:], strict=True):
         if scheme == "normal":
-            matrix = generator.normal(size=shape)
+            matrix = deviation * generator.normal(size=shape)
         elif scheme == "glorot":
             limit = np.sqrt(6 / sum(shape))
             matrix = generator.uniform(-limit, limit, size=shape)
@@ -55,7 +60,7 @@ def initial_weights(
 class HiddenLayer(tf.Module):
     """One hidden layer: `layer(inputs, is_training)` is what its sigmoid is fed.
 
-    A subclass says what that is. To change how a network normalises is to give it other layers.
+    A subclass says what that is. To normalise in another way, give a network other layers.
     """
 
     def __init__(self, weights: np.ndarray, name: str | None = None) -> None:
@@ -66,6 +71,10 @@ class HiddenLayer(tf.Module):
     def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
         """`[batch, inputs]` → `[batch, units]`."""
         raise NotImplementedError
+
+    def add_noise(self, outputs: tf.Tensor) -> tf.Tensor:
+        """What training does to `outputs` at random; most layers do nothing."""
+        return outputs
 
 
 class PlainLayer(HiddenLayer):

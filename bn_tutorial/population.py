@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import operator
 
 import numpy as np
 import tensorflow as tf
 
+from bn_tutorial.arguments import require_at_least
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import BatchNormNetwork
 from bn_tutorial.training import floats
@@ -40,11 +40,10 @@ def estimate_population(
     Raises:
         ValueError: `batch_size`, `batches` or `variance` is out of range.
     """
-    if operator.index(batch_size) < 2 or operator.index(batches) < 1 or variance not in VARIANCES:
-        raise ValueError(
-            "expected batch_size of 2 or more, batches of 1 or more, and variance one of "
-            f"{VARIANCES}; found {batch_size}, {batches}, {variance!r}"
-        )
+    require_at_least(2, batch_size=batch_size)
+    require_at_least(1, batches=batches)
+    if variance not in VARIANCES:
+        raise ValueError(f"variance must be one of {VARIANCES}, found {variance!r}")
     indices = dataset.next_indices(batches * batch_size).reshape(batches, batch_size)
     statistics = _batch_statistics(network, dataset, indices)
     for layer, (means, variances) in zip(network.layers, statistics, strict=True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import operator
 
 import numpy as np
 import tensorflow as tf
 
+from bn_tutorial.arguments import require_at_least
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import Network
 
@@ -50,9 +50,7 @@ def predict_in_batches(
             f"expected as many labels as images, and one at least; found {len(classes)} labels "
             f"and {len(images)} images"
         )
-    if operator.index(batch_size) < 1:
-        raise ValueError(f"batch_size must be 1 or more, found {batch_size}")
-
+    require_at_least(1, batch_size=batch_size)
     whole = len(images) - len(images) % batch_size
     parts = [images[:whole].reshape(-1, batch_size, images.shape[1]), images[np.newaxis, whole:]]
     predictions = [_predict(network, batches, is_training) for batches in parts if batches.size]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import operator
+import copy
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from bn_tutorial.arguments import require_at_least
 from bn_tutorial.mnist import Dataset, Datasets
 from bn_tutorial.networks import Network
 
@@ -34,6 +36,11 @@ class History:
     test_accuracy: np.ndarray
     activation_inputs: np.ndarray
     observations: np.ndarray | None = None
+
+    def accuracy_after(self, steps: int) -> float:
+        """The test accuracy recorded after so many steps; NaN if there was no such record."""
+        recorded = self.test_accuracy[self.steps == steps]
+        return float(recorded[0]) if len(recorded) else np.nan
 
     def steps_to(self, accuracy: float) -> int | None:
         """The first recorded step with this test accuracy or more; None if there was none."""
@@ -108,8 +115,8 @@ def train(
         DivergenceError: a loss is NaN or infinite; names the network and the step.
         KeyError: `learning_rate` does not name a network.
     """
-    _require_positive(
-        networks=len(networks), steps=steps, batch_size=batch_size, record_every=record_every
+    require_at_least(
+        1, networks=len(networks), steps=steps, batch_size=batch_size, record_every=record_every
     )
     one_each = isinstance(learning_rate, Mapping)
     rates = {name: learning_rate[name] if one_each else learning_rate for name in networks}
@@ -135,6 +142,59 @@ def train(
         kept = f"up to step {recorded[-1]:,}" if recorded else "still empty,"
         print(f"Interrupted: the history {kept} is kept.")
     return {name: recorder.history() for name, recorder in recorders.items()}
+
+
+def gather_seeds(histories: Mapping[tuple, History]) -> dict[Hashable, list[History]]:
+    """The histories of runs that differ by their seed alone, in one list.
+
+    Args:
+        histories: by a tuple whose last element is the seed.
+
+    Returns:
+        A history for each seed, by what is before it: a tuple, or one thing alone.
+    """
+    groups: dict[Hashable, list[History]] = {}
+    for (*key, _), history in histories.items():
+        groups.setdefault(tuple(key) if len(key) > 1 else key[0], []).append(history)
+    return groups
+
+
+def measure_step_time(
+    networks: Mapping[str, Network],
+    dataset: Dataset,
+    batch_size: int = 60,
+    learning_rate: float = 0.01,
+    steps: int = 500,
+    rounds: int = 15,
+) -> dict[str, float]:
+    """What one training step takes, in seconds; each network is trained alone.
+
+    They take turns, so that a busy moment hits all. Of the rounds the shortest counts, since what
+    disturbs only adds.
+
+    Args:
+        networks: by name; copies are trained.
+        dataset: where the batches come from.
+        batch_size: samples a step.
+        learning_rate: of gradient descent.
+        steps: in a round.
+        rounds: for each network.
+    """
+    require_at_least(1, batch_size=batch_size, steps=steps, rounds=rounds)
+    runners = {
+        name: compile_steps(
+            {name: copy.deepcopy(network)}, dataset, batch_size, {name: learning_rate}
+        )
+        for name, network in networks.items()
+    }
+    batches = tf.constant(dataset.next_indices(steps * batch_size).reshape(steps, batch_size))
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run(batches).numpy()
+            seconds[name].append((time.perf_counter() - start) / steps)
+    return {name: min(values) for name, values in seconds.items()}
 
 
 def gradient_descent_step(
@@ -256,9 +316,3 @@ def _require_finite(values: np.ndarray, start: int, recorders: Mapping[str, Reco
         "a lower learning rate may help. The exception's `histories` hold what was recorded.",
         {name: recorder.history() for name, recorder in recorders.items()},
     )
-
-
-def _require_positive(**counts: int) -> None:
-    for name, count in counts.items():
-        if operator.index(count) < 1:
-            raise ValueError(f"{name} must be 1 or more, found {count}")

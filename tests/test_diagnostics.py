@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bn_tutorial.diagnostics import diagnose, percentiles
+from bn_tutorial.diagnostics import diagnose, observe_percentiles, percentiles
 from bn_tutorial.networks import (
     BatchNormNetwork,
     NaiveBatchNormNetwork,
@@ -94,3 +94,14 @@ def test_other_percentiles(generator):
     values = generator.normal(size=(11, 1)).astype(np.float32)
     found = percentiles(tf.constant(values), ranks=(0, 100))
     np.testing.assert_array_equal(found, [values.min(axis=0), values.max(axis=0)])
+
+
+def test_observed_percentiles_hold_the_layers_own_noise(batch):
+    weights = initial_weights()
+    noisy = NoisyBatchNormNetwork(weights, noise=0.5, seed=1)
+    naive = NaiveBatchNormNetwork(weights)
+    inputs = naive.activation_inputs(batch[0], is_training=False)
+    np.testing.assert_array_equal(observe_percentiles(naive, batch[0]), percentiles(inputs))
+    noise = noisy.layers[-1].add_noise(inputs)
+    np.testing.assert_array_equal(observe_percentiles(noisy, batch[0]), percentiles(noise))
+    assert not np.allclose(noise, inputs)

@@ -208,8 +208,8 @@ def test_inputs_over_slope():
 
 
 def test_step_at_right_angle():
-    (ax,) = figures.plot_step_at_right_angle(np.array([3.0, 0, 0]), np.array([0.0, 4, 0])).axes
-    assert labels(ax) == [
+    figure = figures.plot_step_at_right_angle(np.array([3.0, 0, 0]), np.array([0.0, 4, 0]))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "all weights of length 3.00", "weights, length 3.00", "step, length 4.00",
         "weights after the step, length 5.00",
     ]  # fmt: skip

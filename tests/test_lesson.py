@@ -2,6 +2,10 @@ import os
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
+import nbformat
+from nbclient import NotebookClient
+
 from bn_tutorial import batch_norm, lesson, networks
 
 
@@ -66,3 +70,36 @@ def test_within_budget():
     assert lesson.within_budget(1_234, 0.1) == 100
     assert lesson.within_budget(10, 0.01) == 50
     assert lesson.within_budget(1_234, 0.1, multiple=1) == 123
+
+
+def test_table():
+    shown = lesson.table([("a", "0.10", 1), ("b", "2", 22)], ["name", "x", "n"]).data
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines()]
+    assert lines[0] == ["name", "x", "n"]
+    assert lines[2:] == [["a", "0.10", "1"], ["b", "2", "22"]]
+
+
+def test_description_of_a_figure():
+    figure, (left, right) = plt.subplots(1, 2)
+    figure.suptitle("Both\nways")
+    left.plot([1, 2], label="naive BN")
+    left.plot([2, 1], label="fixed BN")
+    left.set(title="left", xlabel="steps", ylabel="accuracy")
+    right.set(xlabel="steps", ylabel="accuracy")
+    expected = "Both ways. left. accuracy against steps. naive BN, fixed BN."
+    assert lesson.describe(figure) == expected
+    figure.set_label("In words of its own.")
+    assert lesson.describe(figure) == "In words of its own."
+    plt.close(figure)
+
+
+def test_each_figure_shown_has_an_alternative_text(tmp_path):
+    """In a kernel, as in a notebook."""
+    code = (
+        "from bn_tutorial import lesson\nimport matplotlib.pyplot as plt\n"
+        "lesson.start(0, 'digits')\nplt.plot([1, 2])\nplt.title('a line')\nplt.show()"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, kernel_name="python3").execute(cwd=tmp_path)
+    (image,) = [o for o in notebook.cells[0].outputs if o.output_type == "display_data"]
+    assert image.metadata["image/png"]["alt"] == "a line."

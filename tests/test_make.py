@@ -61,7 +61,9 @@ def test_run_leaves_the_home_folder_as_it_was_and_names_the_page(chapter, tmp_pa
     assert [str(path.relative_to(home)) for path in home.rglob("*")] == ["mine"]
     page = tmp_path / "07_tiny.html"
     assert f"its page: {page}\n" in result.stdout
-    assert "data:image/png" in page.read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8")
+    assert "data:image/png" in html
+    assert re.search(r'alt="digits: 2, 3, [^"]*"', html)
 
 
 def test_run_where_there_can_be_no_home(chapter, tmp_path):

@@ -260,3 +260,8 @@ def test_layers_of_different_kinds_make_a_network(images):
     np.testing.assert_allclose(fed[0], normalize(z1), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(fed[1], sigmoid(fed[0].numpy()) @ second, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(mixed(images, False), mixed(images, True), rtol=1e-3, atol=1e-3)
+
+
+def test_deviation_scales_normal_weights():
+    for small, plain in zip(initial_weights(3, deviation=0.1), initial_weights(3), strict=True):
+        np.testing.assert_allclose(small, 0.1 * plain, rtol=1e-6)

@@ -80,7 +80,8 @@ def test_figures_are_shown(notebook):
     for cell in code_cells(notebook):
         if "figures.plot" in cell.source:
             assert "plt.show()" in cell.source
-            assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+            (image,) = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+            assert len(image.metadata["image/png"]["alt"]) > 20  # for who can't see it
 
 
 def test_checked_outputs_exist(notebook):

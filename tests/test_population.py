@@ -69,10 +69,17 @@ def test_corrected_start(digits):
     )
 
 
-@pytest.mark.parametrize("bad", [{"batch_size": 1}, {"batches": 0}, {"variance": "sample"}])
-def test_bad_arguments(network, digits, bad):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"batch_size": 1}, "batch_size must be 2 or more, found 1"),
+        ({"batches": 0}, "batches must be 1 or more, found 0"),
+        ({"variance": "sample"}, "variance must be one of .*, found 'sample'"),
+    ],
+)
+def test_bad_arguments(network, digits, bad, message):
     before = [variable.numpy() for variable in network.variables]
-    with pytest.raises(ValueError, match="expected batch_size of 2 or more"):
+    with pytest.raises(ValueError, match=message):
         estimate_population(network, digits.train, **bad)
     for a, b in zip(before, network.variables, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -308,3 +308,31 @@ def test_many_steps_are_one_call(digits):
     assert any(operation.type in ("While", "StatelessWhile") for operation in operations)
     losses = run_steps(tf.constant(digits.train.next_indices(300).reshape(5, 60)))
     assert losses.shape == (5, 3)
+
+
+def test_accuracy_after(digits):
+    history = train(networks(), digits, steps=20, record_every=10)["fixed BN"]
+    assert history.accuracy_after(10) == history.test_accuracy[1]
+    assert np.isnan(history.accuracy_after(15))
+
+
+def test_seeds_are_gathered():
+    a, b, c, d = (training.History(np.zeros(1), np.zeros(1), np.zeros((1, 2))) for _ in range(4))
+    groups = training.gather_seeds({("x", 1): a, ("y", 1): b, ("x", 2): c})
+    assert groups == {"x": [a, c], "y": [b]}
+    assert training.gather_seeds({("x", "z", 1): d}) == {("x", "z"): [d]}
+
+
+def test_step_time_leaves_networks_as_they_were(digits):
+    group = networks()
+    before = [v.numpy() for network in group.values() for v in network.variables]
+    seconds = training.measure_step_time(group, digits.train, steps=3, rounds=2)
+    assert list(seconds) == list(group)
+    assert all(0 < value < 60 for value in seconds.values())
+    after = [v.numpy() for network in group.values() for v in network.variables]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_step_time_of_no_rounds(digits):
+    with pytest.raises(ValueError, match="rounds must be 1 or more, found 0"):
+        training.measure_step_time(networks(), digits.train, rounds=0)

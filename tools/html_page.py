@@ -17,6 +17,12 @@ TEMPLATE = """
 {%- block html_head_css -%}
 <style>.jp-RenderedMarkdown .highlight pre { font-family: var(--jp-code-font-family); }</style>
 {%- endblock -%}
+{%- block data_png scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output {{ extra_class }}">
+<img src="data:image/png;base64,{{ output.data['image/png'] }}"
+     alt="{{ (output | get_metadata('alt', 'image/png') or '') | escape_html }}">
+</div>
+{%- endblock -%}
 """
 
 

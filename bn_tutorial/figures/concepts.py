@@ -37,6 +37,10 @@ def plot_columns(values: np.ndarray) -> Figure:
     ax.grid(visible=True, which="minor", color="0.7")
     ax.set(ylim=(batch + 0.9, -0.5), title="The statistics are taken down the columns")
     ax.spines[:].set_visible(False)
+    figure.set_label(
+        f"A grid of {batch} samples (rows) by {units} units (columns). An arrow runs down each "
+        "column, over the batch, to the mean and the variance of that unit."
+    )
     return figure
 
 
@@ -78,7 +82,7 @@ def plot_step_at_right_angle(weights: np.ndarray, step: np.ndarray) -> Figure:
     length = np.linalg.norm(weights)
     along = step @ weights / length
     across = np.sqrt(max(step @ step - along**2, 0))
-    figure, ax = plt.subplots(figsize=(5, 4.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     angle = np.linspace(-0.3, 1.2, 200)
     ax.plot(length * np.cos(angle), length * np.sin(angle), ":", color="0.5",
             label=f"all weights of length {length:.2f}")  # fmt: skip
@@ -92,7 +96,7 @@ def plot_step_at_right_angle(weights: np.ndarray, step: np.ndarray) -> Figure:
     ax.set(aspect="equal", xlabel="along the weights", ylabel="across them",
            xlim=(-0.05 * length, 1.25 * length), ylim=(-0.15 * length, 1.15 * length),
            title="The step is at right angles to the weights")  # fmt: skip
-    ax.legend(loc="upper left", fontsize=9)
+    figure.legend(loc="outside right upper", fontsize=9)
     return figure
 
 
@@ -114,6 +118,11 @@ def plot_two_graphs() -> Figure:
     _draw_arrow(axes[0], (6.2, 4.3), (4.4, 3.1))
     _draw_arrow(axes[0], (7.8, 4.3), (7.8, 3.3), "assign")
     _draw_arrow(axes[1], (6.4, 2.6), (4.5, 2.6), "read")
+    figure.set_label(
+        "Two diagrams of one layer: inputs, matrix product, normalise, sigmoid. The graph for "
+        "training takes the mean and the variance of the batch, normalises by them, and assigns "
+        "pop_mean and pop_var. The graph for prediction reads pop_mean and pop_var."
+    )
     return figure
 
 

@@ -24,6 +24,7 @@ def plot_digits(images: np.ndarray, titles: Sequence[object], title: str) -> Fig
         ax.imshow(image.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
         ax.set_title(str(label))
     figure.suptitle(title)
+    figure.set_label(f"{title}: {', '.join(map(str, titles))}.")
     return figure
 
 

@@ -4,7 +4,15 @@
 has `mirrors` fetch what is missing, and `idx` read what is there.
 """
 
-from bn_tutorial.mnist.datasets import Dataset, Datasets, binarize, load_mnist
+from bn_tutorial.mnist.datasets import Dataset, Datasets, binarize, change_images, load_mnist
 from bn_tutorial.mnist.idx import MnistError, read_idx
 
-__all__ = ["Dataset", "Datasets", "MnistError", "binarize", "load_mnist", "read_idx"]
+__all__ = [
+    "Dataset",
+    "Datasets",
+    "MnistError",
+    "binarize",
+    "change_images",
+    "load_mnist",
+    "read_idx",
+]

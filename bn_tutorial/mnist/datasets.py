@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,16 +158,24 @@ def load_mnist(
 
 def binarize(data: Datasets, seed: int = 0) -> Datasets:
     """The same data with each pixel 0 or 1: 1 from half of full ink on; `seed` as in `Dataset`."""
-    parts = (
-        Dataset(
-            np.where(part.pixels >= 128, np.uint8(255), np.uint8(0)),
-            part.classes,
-            one_hot=part.labels.ndim == 2,
-            seed=seed,
-        )
-        for part in (data.train, data.validation, data.test)
-    )
-    return Datasets(*parts, source=data.source)
+    parts = (data.train, data.validation, data.test)
+    changed = (change_images(part, lambda images: images >= 0.5, seed) for part in parts)
+    return Datasets(*changed, source=data.source)
+
+
+def change_images(
+    dataset: Dataset, change: Callable[[np.ndarray], np.ndarray], seed: int = 0
+) -> Dataset:
+    """The same samples with other images: darker, say, or inverted.
+
+    Args:
+        dataset: is left as it is.
+        change: of float32 `[n, 784]` in [0, 1]; what it makes of them is cut to [0, 1].
+        seed: of the new data set's shuffling.
+    """
+    images = np.asarray(change(as_floats(dataset.pixels)), np.float32)
+    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
+    return Dataset(pixels, dataset.classes, one_hot=dataset.labels.ndim == 2, seed=seed)
 
 
 def as_floats(pixels: np.ndarray) -> np.ndarray:
