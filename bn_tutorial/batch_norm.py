@@ -49,6 +49,34 @@ def batch_norm_builtin(
     return tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, epsilon)
 
 
+def batch_norm_gradients(
+    inputs: tf.Tensor, gamma: tf.Tensor, upstream: tf.Tensor, epsilon: float = EPSILON
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The gradients of `batch_norm_by_hand` (the paper's section 3, in its short form).
+
+    Args:
+        inputs: float, `[batch, units]`, what BN was given.
+        gamma: float, `[units]`: the scale.
+        upstream: float, `[batch, units]`: the gradient of the loss for BN's outputs.
+        epsilon: added to the variance.
+
+    Returns:
+        The gradients of `inputs` `[batch, units]`, of `gamma` `[units]` and of `beta` `[units]`.
+
+    Raises:
+        ValueError: `inputs` or `upstream` is not `[batch, units]`.
+    """
+    inputs, upstream = _as_batch(inputs), _as_batch(upstream)
+    mean = tf.reduce_mean(inputs, axis=0)
+    deviation = tf.sqrt(tf.reduce_mean(tf.square(inputs - mean), axis=0) + epsilon)
+    normalized = (inputs - mean) / deviation
+    of_gamma = tf.reduce_sum(upstream * normalized, axis=0)
+    of_beta = tf.reduce_sum(upstream, axis=0)
+    batch = tf.cast(tf.shape(inputs)[0], inputs.dtype)
+    of_inputs = gamma / deviation * (upstream - of_beta / batch - normalized * of_gamma / batch)
+    return of_inputs, of_gamma, of_beta
+
+
 class BatchNormVariables(tf.Module):
     """What one batch normalization layer remembers, each float32 `[units]`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.types.experimental import ConcreteFunction
@@ -188,6 +189,11 @@ class Network(tf.Module):
             tf.zeros([np.shape(output_weights)[1]]), name="output_biases"
         )
 
+    @property
+    def units(self) -> int:
+        """Of the last hidden layer."""
+        return self.layers[-1].units
+
     def all_activation_inputs(self, images: tf.Tensor, is_training: bool) -> list[tf.Tensor]:
         """What the sigmoids are fed, hidden layer by hidden layer: each `[batch, units]`."""
         fed, inputs = [], images
@@ -281,6 +287,39 @@ class BatchNormNetwork(Network):
         hidden, output = split_weights(weights)
         kind = CorrectedBatchNormVariables if correct_start else BatchNormVariables
         super().__init__([BatchNormLayer(matrix, decay, kind) for matrix in hidden], output, name)
+
+
+class KerasNetwork(tf.Module):
+    """A Keras model as a network of this module, so that `training.train` can train it.
+
+    It has no hidden layers of ours; what is recorded as activation inputs are the model's logits.
+
+    Args:
+        model: built, from one batch of images in whatever shape, to logits `[batch, classes]`.
+    """
+
+    def __init__(self, model: keras.Model, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.model = model
+        self.units = model.output_shape[-1]
+
+    @property
+    def trainable_variables(self) -> list[tf.Variable]:
+        """The model's; `tf.Module` does not look into Keras."""
+        return [variable.value for variable in self.model.trainable_variables]
+
+    def activation_inputs(self, images: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """The logits: `[batch, 784]` → `[batch, classes]`."""
+        images = tf.reshape(images, [-1, *self.model.input_shape[1:]])
+        return self.model(images, training=is_training)
+
+    def output(self, activation_inputs: tf.Tensor) -> tf.Tensor:
+        """The logits are what they are."""
+        return activation_inputs
+
+    def __call__(self, images: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """Images `[batch, 784]` → logits `[batch, classes]`."""
+        return self.activation_inputs(images, is_training)
 
 
 def build_graph(network: Network, is_training: bool) -> ConcreteFunction:

@@ -52,7 +52,7 @@ class Recorder:
     """Collects what is measured of one network."""
 
     def __init__(self, network: Network) -> None:
-        self.units = network.layers[-1].units
+        self.units = network.units
         self.steps: list[int] = []
         self.measurements: list[Measurement] = []
 

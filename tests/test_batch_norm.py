@@ -8,6 +8,7 @@ from bn_tutorial.batch_norm import (
     CorrectedBatchNormVariables,
     batch_norm_builtin,
     batch_norm_by_hand,
+    batch_norm_gradients,
     batch_norm_wrapper,
     corrected_decay,
 )
@@ -215,3 +216,43 @@ class TestCorrectedStart:
         batch_norm_wrapper(tf.ones([5, 3]), variables, is_training=False)
         for a, b in zip(before, variables.variables, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-3, 0.5])
+@pytest.mark.parametrize("batch", [2, 9])
+def test_gradients_equal_the_tapes(batch, epsilon, generator):
+    inputs, upstream = (tf.constant(generator.normal(3, 5, size=(batch, 4))) for _ in range(2))
+    gamma, beta = (tf.constant(generator.normal(size=4)) for _ in range(2))
+    with tf.GradientTape() as tape:
+        tape.watch([inputs, gamma, beta])
+        loss = tf.reduce_sum(batch_norm_by_hand(inputs, gamma, beta, epsilon) * upstream)
+    expected = tape.gradient(loss, [inputs, gamma, beta])
+    found = batch_norm_gradients(inputs, gamma, upstream, epsilon)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_equal_central_differences(generator):
+    z, upstream = generator.normal(2, 3, size=(5, 2)), generator.normal(size=(5, 2))
+    gamma, step = generator.normal(size=2), 1e-5
+    found = batch_norm_gradients(z, gamma, upstream)[0].numpy()
+    for index in np.ndindex(z.shape):
+        move = np.zeros_like(z)
+        move[index] = step
+        up, down = (
+            np.sum(upstream * batch_norm_by_hand(z + sign * move, gamma, np.zeros(2)).numpy())
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(found[index], (up - down) / (2 * step), atol=1e-8)
+
+
+def test_gradients_lose_the_mean_and_the_part_along_the_outputs(generator):
+    z, upstream = generator.normal(2, 3, size=(9, 2)), generator.normal(size=(9, 2))
+    found = batch_norm_gradients(z, np.ones(2), upstream, epsilon=0.0)[0].numpy()
+    np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose((found * (z - z.mean(axis=0))).sum(axis=0), 0, atol=1e-12)
+
+
+def test_gradients_of_what_is_no_batch():
+    with pytest.raises(ValueError, match=r"\[batch, units\]"):
+        batch_norm_gradients(tf.ones([3]), tf.ones([3]), tf.ones([3]))

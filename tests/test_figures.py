@@ -230,3 +230,27 @@ def test_answers(generator):
     assert [bar.get_height() for bar in bars.patches] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 2]
     assert bars.patches[9].get_facecolor() != bars.patches[4].get_facecolor()
     assert "by population: 9" in bars.get_title()
+
+
+def test_shared_statistics():
+    figure = figures.plot_shared_statistics()
+    assert [ax.get_title() for ax in figure.axes] == [
+        "batch:\n16 numbers", "layer:\n6 numbers", "group:\n12 numbers",
+        "instance:\n4 numbers", "RMS:\n6 numbers",
+    ]  # fmt: skip
+    (ax,) = figures.plot_shared_statistics("instance").axes
+    (patch,) = ax.patches
+    assert (patch.get_width(), patch.get_height()) == (1, 4)
+
+
+def test_difference_errors():
+    errors = {"float64": {0.1: 1e-5, 0.01: 1e-7}, "float32": {0.1: 1e-4}}
+    (ax,) = figures.plot_difference_errors(errors).axes
+    assert labels(ax) == ["float64", "float32"]
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0.1, 1e-5], [0.01, 1e-7]])
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def test_accuracy_by_training_batch_of_normalizations():
+    (ax,) = figures.plot_accuracy_by_training_batch({"layer": {2: [0.5]}}, 9, "normalization").axes
+    assert labels(ax) == ["layer normalization"]

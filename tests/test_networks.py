@@ -1,12 +1,15 @@
 from collections import Counter
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from bn_tutorial import training
 from bn_tutorial.networks import (
     BatchNormLayer,
     BatchNormNetwork,
+    KerasNetwork,
     NaiveBatchNormNetwork,
     Network,
     NoisyBatchNormNetwork,
@@ -265,3 +268,31 @@ def test_layers_of_different_kinds_make_a_network(images):
 def test_deviation_scales_normal_weights():
     for small, plain in zip(initial_weights(3, deviation=0.1), initial_weights(3), strict=True):
         np.testing.assert_allclose(small, 0.1 * plain, rtol=1e-6)
+
+
+def test_a_keras_model_trains_as_our_own_network(digits):
+    """The article's network without BN, ours and in Keras: the same history."""
+    weights = initial_weights(2, "glorot")
+    dense = [keras.layers.Dense(100, "sigmoid"), keras.layers.Dense(100, "sigmoid")]
+    model = keras.Sequential([keras.Input([784]), *dense, keras.layers.Dense(10)])
+    for layer, matrix in zip(model.layers, weights, strict=True):
+        layer.kernel.assign(matrix)
+    group = {"ours": PlainNetwork(weights), "Keras": KerasNetwork(model)}
+    histories = training.train(group, digits, steps=30, record_every=10)
+    np.testing.assert_allclose(
+        histories["Keras"].test_accuracy, histories["ours"].test_accuracy, atol=0.01
+    )
+    np.testing.assert_allclose(
+        model.layers[1].kernel.numpy(), group["ours"].layers[1].weights, atol=1e-4
+    )
+
+
+def test_a_keras_models_bn_moves_in_training_alone(digits):
+    norm = keras.layers.BatchNormalization()
+    layers = [keras.Input([28, 28, 1]), keras.layers.Flatten(), norm, keras.layers.Dense(10)]
+    network = KerasNetwork(keras.Sequential(layers))
+    images = digits.train.images[:8]
+    assert network(images, is_training=False).shape == (8, 10)
+    np.testing.assert_array_equal(norm.moving_mean.numpy(), np.zeros(784))
+    network(images, is_training=True)
+    np.testing.assert_allclose(norm.moving_mean.numpy(), 0.01 * images.mean(axis=0), rtol=1e-4)

@@ -25,6 +25,7 @@ from bn_tutorial.figures.population import (
     plot_smoothing,
 )
 from bn_tutorial.figures.rates import plot_rate_grid
+from bn_tutorial.figures.real_layers import plot_difference_errors, plot_shared_statistics
 from bn_tutorial.figures.styles import COLORS
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "plot_activation_inputs",
     "plot_answers",
     "plot_columns",
+    "plot_difference_errors",
     "plot_digits",
     "plot_drift",
     "plot_estimates_by_count",
@@ -44,6 +46,7 @@ __all__ = [
     "plot_percentiles",
     "plot_population_estimates",
     "plot_rate_grid",
+    "plot_shared_statistics",
     "plot_smoothing",
     "plot_step_at_right_angle",
     "plot_two_graphs",

@@ -35,19 +35,20 @@ def plot_accuracy_by_batch_size(accuracies: Mapping[int, float], one_class: floa
 
 
 def plot_accuracy_by_training_batch(
-    results: Mapping[str, Mapping[int, Sequence[float]]], samples: int
+    results: Mapping[str, Mapping[int, Sequence[float]]], samples: int, what: str = "statistics"
 ) -> Figure:
-    """Accuracy against the size of the training batches, by the statistics it is measured with.
+    """Accuracy against the size of the training batches, a line and a band for each kind.
 
     Args:
-        results: by kind of statistics and by size, one accuracy for each seed.
+        results: by kind and by size, one accuracy for each seed.
         samples: how many each network was trained on.
+        what: the kinds are of: "statistics" it is measured with, or "normalization".
     """
     figure, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     for (kind, style), marker in zip(series_styles(results).items(), cycle("os^Dv"), strict=False):
         sizes = list(results[kind])
         values = np.array(list(results[kind].values())).T
-        draw_band(ax, sizes, values, label=f"{kind} statistics", marker=marker, **style)
+        draw_band(ax, sizes, values, label=f"{kind} {what}", marker=marker, **style)
     ax.set(
         title=f"Trained on {samples:,} samples (band: lowest to highest seed)",
         xlabel="samples in a training batch", ylabel="test accuracy", xscale="log",
