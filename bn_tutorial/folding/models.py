@@ -1,9 +1,4 @@
-"""Batch normalization folded into the layers around it, for Keras models that only predict.
-
-At inference BN is `a·z + b` with fixed `a` and `b`, and a layer with weights beside it can do that
-by itself (the paper, Algorithm 2, line 11). `graph_of` and its kin look at a model's configuration;
-`rescaling` has the arithmetic.
-"""
+"""What folds and what stays, and the new model without what folds."""
 
 from __future__ import annotations
 
@@ -13,8 +8,14 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from bn_tutorial.folding_graph import Call, Graph
-from bn_tutorial.rescaling import FORWARD_KINDS, KINDS, affine, rescale_inputs, rescale_outputs
+from bn_tutorial.folding.graphs import Call, Graph
+from bn_tutorial.folding.weights import (
+    FORWARD_KINDS,
+    KINDS,
+    affine,
+    rescale_inputs,
+    rescale_outputs,
+)
 
 Weights = dict[str, np.ndarray]
 Path = tuple[str, ...]  # names from the outermost model to a layer

@@ -1,0 +1,166 @@
+"""What can be wrong with batch normalization, in the words of those who met it; see `doctor`.
+
+The threads were read: each reports the symptom. Most are about older Keras, where some had other
+causes as well; the tests of `doctor` rebuild each ailment with today's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ailment:
+    """One kind of trouble.
+
+    Attributes:
+        kind: its name.
+        symptom: what one sees.
+        quantity: what is measured, with its unit.
+        cause: why it is so.
+        remedy: what to do.
+        chapter: the notebook that shows it, without its suffix.
+        threads: where people report it, as "owner/repository#number".
+    """
+
+    kind: str
+    symptom: str
+    quantity: str
+    cause: str
+    remedy: str
+    chapter: str
+    threads: tuple[str, ...]
+
+
+AILMENTS = {
+    ailment.kind: ailment
+    for ailment in [
+        Ailment(
+            "not-finite",
+            "moving_mean or moving_variance is NaN; predict returns NaN, evaluate a NaN loss",
+            "moving statistics that are NaN or infinite",
+            "A batch with NaN, infinite or huge values went through the layer in training. A "
+            "moving average never forgets a NaN, whatever comes after.",
+            "Remove such samples, train from a checkpoint before them, or recalibrate.",
+            "02_fixed_batch_norm",
+            ("keras-team/keras#9646", "tensorflow/tensorflow#34062"),
+        ),
+        Ailment(
+            "never-updated",
+            "moving_mean is all 0 and moving_variance all 1 after training; good loss in training, "
+            "random answers from predict",
+            "optimizer steps without an update (0: not known)",
+            "No training step called the layer with training=True: a loop of one's own left it "
+            "out, or the layer is frozen.",
+            "Call model(inputs, training=True) in the training step; then train, or recalibrate.",
+            "02_fixed_batch_norm",
+            ("tensorflow/tensorflow#11965", "tensorflow/tensorflow#32864", "keras-team/keras#6752"),
+        ),
+        Ailment(
+            "tiny-batch",
+            "the loss jumps or never falls with batch size 1 or 2; validation loss fluctuates",
+            "values a channel in a batch",
+            "Mean and variance of a channel are taken from so few values that they are noise. "
+            "With one value, normalising leaves 0.",
+            "Use larger batches, GroupNormalization or LayerNormalization, or renorm=True.",
+            "04_statistics_at_test_time",
+            ("keras-team/keras#8982", "keras-team/keras#8837"),
+        ),
+        Ailment(
+            "slow-momentum",
+            "validation accuracy stays at chance for the first epochs while training accuracy "
+            "rises",
+            "share of the initial values still in the moving statistics (momentum ** iterations)",
+            "The moving statistics keep `momentum` of themselves at each step; there were too few "
+            "steps to forget where they started.",
+            "Train longer, lower momentum (0.9), or recalibrate after training.",
+            "02_fixed_batch_norm",
+            ("keras-team/keras#10666", "tensorflow/tensorflow#1122"),
+        ),
+        Ailment(
+            "dropout-before",
+            "accuracy is lower in evaluation than without dropout; validation loss far above "
+            "training loss",
+            "variance of BN's inputs with dropout, over that without",
+            "Dropout raises the variance that BN sees in training, and is off afterwards: the "
+            "moving variance is that of other data (variance shift, Li et al., 2018).",
+            "Put dropout behind the last BN layer, lower its rate, or recalibrate.",
+            "05_real_layers",
+            ("keras-team/keras#12851", "luigibonati/mlcolvar#205"),
+        ),
+        Ailment(
+            "lagging",
+            "loss and accuracy differ between fit and evaluate on the same data",
+            "",
+            "The moving statistics are not those of this data: they are of older weights, of "
+            "another data set, or of data prepared in another way.",
+            "Recalibrate on the training data; prepare new data as the training data were.",
+            "04_statistics_at_test_time",
+            ("keras-team/keras#7265", "keras-team/keras#10214"),
+        ),
+        Ailment(
+            "frozen-after-compile",
+            "trainable = False has no effect: the layer's weights still change in fit",
+            "variables whose state differs from what fit was built with",
+            "`trainable` was changed after fit had built its training step; fit goes on with the "
+            "old one until the model is compiled again.",
+            "Call model.compile(...) after changing `trainable`.",
+            "05_real_layers",
+            ("keras-team/keras#6405", "keras-team/keras#22413"),
+        ),
+        Ailment(
+            "frozen-affine",
+            "BatchNormalization still changes although its weights are frozen; a frozen model "
+            "gives other answers after fine-tuning",
+            "frozen variables of gamma and beta",
+            "gamma and beta are frozen, but layer.trainable is True: batches are still normalised "
+            "by their own statistics, and the moving statistics still move.",
+            "Set layer.trainable = False on the layer itself and compile again, or call it with "
+            "training=False.",
+            "05_real_layers",
+            ("keras-team/keras#4762", "keras-team/keras#6570"),
+        ),
+        Ailment(
+            "epsilon-dominates",
+            "BatchNormalization gives outputs with a standard deviation far below 1 for small "
+            "inputs",
+            "epsilon over the variance of the data (median of the channels)",
+            "epsilon is added to the variance; where the variance is no larger, the layer no "
+            "longer normalises to standard deviation 1.",
+            "Scale the inputs up, or lower epsilon (1e-5 in PyTorch, 1e-3 in Keras).",
+            "01_naive_batch_norm",
+            ("tensorflow/tensorflow#33027", "gzuidhof/nn-transfer#3"),
+        ),
+        Ailment(
+            "dead-channel",
+            "some channels give the same value for every input; constant features",
+            "channels without variance or with gamma near 0",
+            "The data of the channel never vary (a constant pixel, a dead ReLU), or gamma has "
+            "shrunk to 0: what leaves is beta, whatever comes in.",
+            "Prune the channel; no weight decay on gamma, a lower learning rate, no ReLU before "
+            "BN.",
+            "03_what_batch_norm_buys",
+            ("Eric-mingjie/network-slimming#46", "pytorch/pytorch#5410"),
+        ),
+        Ailment(
+            "mode-gap",
+            "model(x, training=True) and model.predict(x) disagree; accuracy falls in evaluation "
+            "though the moving statistics are up to date",
+            "accuracy by batch statistics minus accuracy by moving statistics",
+            "Single batches differ from all the data together (sorted by class, real and fake "
+            "apart), so their statistics tell what the moving statistics can't.",
+            "Shuffle before batching, so that each batch is a sample of all the data.",
+            "04_statistics_at_test_time",
+            ("keras-team/keras#6977", "keras-team/keras#6014"),
+        ),
+        Ailment(
+            "useless-bias",
+            "the bias of the layer before BatchNormalization never matters (harmless)",
+            "parameters without effect",
+            "BN subtracts the mean, and with it whatever bias was added; beta does its work.",
+            "use_bias=False in the layer before BN.",
+            "01_naive_batch_norm",
+            ("keras-team/keras-cv#697", "matterport/Mask_RCNN#1455"),
+        ),
+    ]
+}

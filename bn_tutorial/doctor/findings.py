@@ -1,0 +1,121 @@
+"""What `doctor.examine` returns, and how it reads."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bn_tutorial.doctor.ailments import AILMENTS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One trouble in one layer; the fields but `layer` and `value` are those of `Ailment`.
+
+    Attributes:
+        layer: the name of the BN layer; for "useless-bias" of the layer with the bias; of the
+            model where the accuracy tells, "mode-gap" and some "lagging".
+        value: the number measured, in the unit of `quantity`.
+    """
+
+    kind: str
+    layer: str
+    symptom: str
+    value: float
+    quantity: str
+    cause: str
+    remedy: str
+    chapter: str
+    threads: tuple[str, ...]
+
+
+class Findings(list[Finding]):
+    """What `examine` found; it prints as a report, and is a table in a notebook.
+
+    Attributes:
+        examined: what was looked at, in a line.
+        notes: what could not be looked for, and why.
+    """
+
+    def __init__(
+        self, findings: Iterable[Finding] = (), examined: str = "", notes: Iterable[str] = ()
+    ) -> None:
+        super().__init__(findings)
+        self.examined = examined
+        self.notes = tuple(notes)
+
+    def __str__(self) -> str:
+        """A paragraph for each kind."""
+        paragraphs = [self._headline(), *map(_paragraph, self._by_kind()), *map(_note, self.notes)]
+        return "\n\n".join(paragraphs)
+
+    __repr__ = __str__
+
+    def _repr_markdown_(self) -> str:
+        """A row for each kind."""
+        rows = [
+            f"| **{group[0].kind}** {_layers(group)} | {group[0].symptom} "
+            f"| {_values(group)}: {group[0].quantity} | {group[0].cause} | {group[0].remedy} "
+            f"| {group[0].chapter}; {_links(group[0].threads)} |"
+            for group in self._by_kind()
+        ]
+        header = ["| found in | symptom | measured | cause | remedy | more |", "|" + " --- |" * 6]
+        table = "\n".join(header + rows) if rows else ""
+        parts = [self._headline(), table, *map(_note, self.notes)]
+        return "\n\n".join(part for part in parts if part)
+
+    def _headline(self) -> str:
+        count = {0: "Nothing found", 1: "1 finding"}.get(len(self), f"{len(self)} findings")
+        return f"{count} in {self.examined}."
+
+    def _by_kind(self) -> list[list[Finding]]:
+        order = list(AILMENTS)
+        ordered = sorted(self, key=lambda finding: order.index(finding.kind))
+        return [list(group) for _, group in itertools.groupby(ordered, lambda f: f.kind)]
+
+
+def finding(kind: str, layer: str, value: float, quantity: str = "") -> Finding:
+    """Of this kind; `quantity` stands in for the one of the kind."""
+    ailment = AILMENTS[kind]
+    fields = {**vars(ailment), "quantity": quantity or ailment.quantity}
+    return Finding(layer=layer, value=float(value), **fields)
+
+
+def _paragraph(group: list[Finding]) -> str:
+    first = group[0]
+    return (
+        f"{first.kind}: {_layers(group)}\n"
+        f"  seen      {first.symptom}\n"
+        f"  measured  {_values(group)}: {first.quantity}\n"
+        f"  cause     {first.cause}\n"
+        f"  remedy    {first.remedy}\n"
+        f"  more      notebook {first.chapter}; {', '.join(first.threads)}"
+    )
+
+
+def _layers(group: list[Finding]) -> str:
+    return shortened([finding.layer for finding in group])
+
+
+def shortened(names: list[str]) -> str:
+    """All names, or the first, the last and how many."""
+    return (
+        ", ".join(names) if len(names) < 4 else f"{names[0]}, …, {names[-1]} ({len(names)} layers)"
+    )
+
+
+def _values(group: list[Finding]) -> str:
+    values = sorted(finding.value for finding in group)
+    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values[0], values[-1])))
+
+
+def _links(threads: tuple[str, ...]) -> str:
+    urls = [thread.replace("#", "/issues/") for thread in threads]
+    return ", ".join(
+        f"[{thread}](https://github.com/{url})" for thread, url in zip(threads, urls, strict=True)
+    )
+
+
+def _note(text: str) -> str:
+    return f"Not looked for: {text}."
