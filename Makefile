@@ -47,11 +47,11 @@ NBVAL := $(PYTEST) -p no:cacheprovider --dist loadfile --nbval-lax --nbval-curre
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run run-all test test-full unit lint notebooks lab refresh lock bench fuzz clean
+.PHONY: help run run-all test test-full unit end-to-end lint notebooks lab refresh lock bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) $(KERNEL_SETTINGS)  ## run notebooks 1 and 2, or ONLY="03 04"; pages go to build/
 	$(call run-notebooks,$(call numbered,$(or $(ONLY),01 02)))
@@ -79,14 +79,17 @@ define run-notebooks
 	@for name in $(1); do echo "  $(abspath $(PAGES))/$$name.html"; done
 endef
 
-test: lint unit notebooks  ## lint, unit tests, and the notebooks under nbval
+test: lint unit end-to-end notebooks  ## lint, all tests, and the notebooks under nbval
 
 lint: $(INSTALLED)  ## check style, types hinted, docstrings; package, tests and notebooks
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-unit: $(INSTALLED) $(KERNEL_SETTINGS)  ## the tests of the package
-	$(PYTEST)
+unit: $(INSTALLED) $(KERNEL_SETTINGS)  ## the tests of the package, in a minute
+	$(PYTEST) -m "not end_to_end"
+
+end-to-end: $(INSTALLED) $(KERNEL_SETTINGS)  ## make, the wheel, a kernel and processes, from outside
+	$(PYTEST) -m end_to_end
 
 # On MNIST if it can be had, and on the embedded digits: the claims a notebook asserts must hold on
 # both. They are copies with fewer steps. Only cells that ask for it have their output compared.

@@ -4,6 +4,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from bn_tutorial import batch_norm, lesson, networks
@@ -22,6 +23,7 @@ def test_methods_start_at_the_margin():
     assert "\n\n\ndef activation_inputs(self" in listing
 
 
+@pytest.mark.end_to_end
 def test_tensorflow_starts_without_a_word():
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPP")}
     code = "from bn_tutorial import lesson; lesson.tf.ones(2) + 1; lesson.start(0, 'digits')"
@@ -93,6 +95,7 @@ def test_description_of_a_figure():
     plt.close(figure)
 
 
+@pytest.mark.end_to_end
 def test_each_figure_shown_has_an_alternative_text(tmp_path):
     """In a kernel, as in a notebook."""
     code = (

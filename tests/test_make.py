@@ -12,10 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("make") is None or not (ROOT / ".venv/installed").exists(),
-    reason="needs make, and what it has set up",
-)
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.skipif(
+        shutil.which("make") is None or not (ROOT / ".venv/installed").exists(),
+        reason="needs make, and what it has set up",
+    ),
+]
 
 
 def make(*arguments, **environment):
@@ -23,7 +26,8 @@ def make(*arguments, **environment):
     for name in ("IPYTHONDIR", "KERAS_HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME"):
         inherited.pop(name, None)
     return subprocess.run(
-        ["make", "--no-print-directory", *map(str, arguments)],
+        # Never set up anew: other tests run in that environment.
+        ["make", "--no-print-directory", "--old-file=.venv/installed", *map(str, arguments)],
         cwd=ROOT, capture_output=True, text=True, env=inherited | environment,
     )  # fmt: skip
 
