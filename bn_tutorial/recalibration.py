@@ -51,9 +51,7 @@ def recalibrate(
         if not seen:
             raise ValueError("recalibrate: expected batches, found an empty dataset")
         statistics = {layer: total.statistics(layer.name) for layer, total in totals.items()}
-    for layer, (mean, variance) in statistics.items():
-        layer.moving_mean.assign(mean)
-        layer.moving_variance.assign(variance)
+    _assign(statistics)
 
 
 def batch_norm_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
@@ -79,11 +77,12 @@ class _Totals:
     def add(self, count: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> None:
         """`count` values with this mean and variance, each `[channels]`."""
         count, mean, variance = (tf.cast(v, tf.float64) for v in (count, mean, variance))
-        total, difference = self.count + count, mean - self.mean
-        between = tf.square(difference) * self.count * count / total
-        self.squares.assign_add(variance * count + between)
-        self.mean.assign_add(difference * count / total)
-        self.count.assign(total)
+        mean, variance = (tf.where(count > 0, v, 0.0) for v in (mean, variance))  # all masked
+        difference = mean - self.mean
+        share = tf.math.divide_no_nan(count, self.count + count)
+        self.squares.assign_add(variance * count + tf.square(difference) * self.count * share)
+        self.mean.assign_add(difference * share)
+        self.count.assign_add(count)
 
     def statistics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The mean and the biased variance."""
@@ -108,6 +107,25 @@ def _layers_to_measure(model: keras.Model) -> list[keras.layers.BatchNormalizati
     if frozen:
         print(f"frozen, and left as they are: {', '.join(frozen)}")
     return [layer for layer in layers if layer.trainable]
+
+
+def _assign(
+    statistics: dict[keras.layers.BatchNormalization, tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """All of them or, if interrupted, none."""
+    pairs = [
+        (variable, value)
+        for layer, values in statistics.items()
+        for variable, value in zip((layer.moving_mean, layer.moving_variance), values, strict=True)
+    ]
+    before = [(variable, variable.numpy()) for variable, _ in pairs]
+    try:
+        for variable, value in pairs:
+            variable.assign(value)
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
 
 
 def _run(model: keras.Model, inputs: Iterator, length: int | None) -> int:

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from bn_tutorial import networks, population
+from bn_tutorial import networks, population, recalibration
 from bn_tutorial.population import recalibrate
 
 
@@ -220,6 +220,38 @@ def test_what_a_mask_hides_does_not_count(generator):
     model = keras.Sequential([keras.Input([7, 6]), layers.Masking(), layer])
     recalibrate(model, series)
     assert_statistics(layer, *pooled([series[:5].reshape(-1, 6), series[5:, :4].reshape(-1, 6)]))
+
+
+def test_a_batch_that_the_mask_hides_altogether(generator):
+    series = generator.normal(2.0, 3.0, (20, 7, 6)).astype(np.float32)
+    layer = layers.BatchNormalization()
+    model = keras.Sequential([keras.Input([7, 6]), layers.Masking(), layer])
+    recalibrate(model, [np.zeros_like(series), series])
+    assert_statistics(layer, *pooled([series]))
+
+
+def test_an_interruption_at_the_very_end(model, inputs, monkeypatch):
+    before = values_of(model.variables)
+    assign, calls = keras.Variable.assign, []
+
+    def interrupted(variable, value):
+        calls.append(variable)
+        if variable is model.get_layer("second").moving_mean and len(calls) > 1:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return assign(variable, value)
+
+    real = recalibration._assign
+
+    def assigned(statistics):
+        monkeypatch.setattr(keras.Variable, "assign", interrupted)
+        real(statistics)
+
+    monkeypatch.setattr(recalibration, "_assign", assigned)
+    with pytest.raises(KeyboardInterrupt):
+        recalibrate(model, inputs)
+    assert len(calls) == 3
+    assert_same(before, model.variables)
 
 
 def test_mixed_precision(inputs):
