@@ -22,6 +22,7 @@ QUICK_02 := -p SEEDS 2
 QUICK_03 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_04 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_05 := -p BUDGET 0.1 -p SEEDS 2
+QUICK_06 := -p BUDGET 0.1 -p SEEDS 2
 
 # Tests run side by side. On two cores more than two at once gain nothing.
 JOBS := 2
@@ -89,7 +90,7 @@ unit: $(INSTALLED) $(KERNEL_SETTINGS)  ## the tests of the package, in a minute
 	$(PYTEST) -m "not end_to_end"
 
 end-to-end: $(INSTALLED) $(KERNEL_SETTINGS)  ## make, the wheel, a kernel and processes, from outside
-	$(PYTEST) -m end_to_end
+	$(PYTEST) -m "end_to_end$(if $(SLOW),, and not slow)"
 
 # On MNIST if it can be had, and on the embedded digits: the claims a notebook asserts must hold on
 # both. They are copies with fewer steps. Only cells that ask for it have their output compared.
@@ -98,7 +99,8 @@ notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on
 	$(call prepare,digits,-p SOURCE digits)
 	$(NBVAL) $(NAMES:%=build/quick/%.ipynb) $(NAMES:%=build/digits/%.ipynb)
 
-test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## run every notebook as committed under nbval
+test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, and every notebook as committed
+	$(PYTEST) -m slow
 	$(NBVAL) $(NAMES:%=$(FOLDER)/%.ipynb)
 
 # $(call prepare,SUBFOLDER,PARAMETERS): copies in build/SUBFOLDER with these parameters and QUICK_….

@@ -46,10 +46,10 @@ with silent_stderr():
     import keras
     import tensorflow as tf
 
-    tf.config.list_logical_devices()
+    from bn_tutorial.distributed import divide_processor
 
 
-def start(seed: int, source: str = "auto") -> Datasets:
+def start(seed: int, source: str = "auto", devices: int = 1) -> Datasets:
     """Seed whatever is random, set the look of the figures, and load the digits.
 
     Prints the versions in use, the seed, and where the data are from.
@@ -57,7 +57,15 @@ def start(seed: int, source: str = "auto") -> Datasets:
     Args:
         seed: of Python, NumPy, TensorFlow, and of the order of the batches.
         source: as in `load_mnist`.
+        devices: into how many the processor is divided, for replicas.
     """
+    with silent_stderr():
+        processor = tf.config.list_physical_devices("CPU")[0]
+        configured = tf.config.get_logical_device_configuration(processor) or [None]
+        if devices != len(configured):  # a cell that is run again finds them there
+            divide_processor(devices)
+        tf.config.list_logical_devices()
+    tf.get_logger().setLevel("WARNING")  # strategies tell of each of their steps
     keras.utils.set_random_seed(seed)
     plt.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "figure.dpi": 90})
     describe_figures()

@@ -254,3 +254,33 @@ def test_difference_errors():
 def test_accuracy_by_training_batch_of_normalizations():
     (ax,) = figures.plot_accuracy_by_training_batch({"layer": {2: [0.5]}}, 9, "normalization").axes
     assert labels(ax) == ["layer normalization"]
+
+
+def test_accuracy_by_replicas():
+    results = {"precise": {1: [0.9, 0.94], 8: [0.8, 0.9]}, "batches": {1: [0.7], 8: [0.6]}}
+    (ax,) = figures.plot_accuracy_by_replicas(results, 64).axes
+    first, second = ax.get_lines()
+    np.testing.assert_allclose(first.get_ydata(), [0.92, 0.85])
+    np.testing.assert_allclose(second.get_ydata(), [0.7, 0.6])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1\n(64)", "8\n(8)"]
+
+
+def test_populations(generator):
+    populations = generator.normal(size=[3, 5])
+    joined = populations.mean(axis=0)
+    (ax,) = figures.plot_populations(populations, joined, np.ones(5), units=4).axes
+    drawn = [line.get_ydata() for line in ax.get_lines() if line.get_marker() in "xo"]
+    np.testing.assert_allclose(drawn, (populations - joined)[:, :4])
+
+
+def test_all_reduce():
+    (ax,) = figures.plot_all_reduce({4: 0.001, 400: 0.002}, lambda size: 1e-3 + 0 * size).axes
+    model, measured = ax.get_lines()
+    np.testing.assert_allclose(measured.get_ydata(), [1, 2])  # milliseconds
+    np.testing.assert_allclose(model.get_ydata(), 1)
+
+
+def test_cost():
+    (ax,) = figures.plot_cost({"ring": {8: 0.1, 16: 0.2}, "tree": {8: 0.05, 16: 0.06}}).axes
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [10, 20])  # per cent
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ring", "tree"]

@@ -26,6 +26,12 @@ from bn_tutorial.figures.population import (
 )
 from bn_tutorial.figures.rates import plot_rate_grid
 from bn_tutorial.figures.real_layers import plot_difference_errors, plot_shared_statistics
+from bn_tutorial.figures.replicas import (
+    plot_accuracy_by_replicas,
+    plot_all_reduce,
+    plot_cost,
+    plot_populations,
+)
 from bn_tutorial.figures.styles import COLORS
 
 __all__ = [
@@ -34,10 +40,13 @@ __all__ = [
     "plot_accuracy_bands",
     "plot_accuracy_by_batch_size",
     "plot_accuracy_by_make_up",
+    "plot_accuracy_by_replicas",
     "plot_accuracy_by_training_batch",
     "plot_activation_inputs",
+    "plot_all_reduce",
     "plot_answers",
     "plot_columns",
+    "plot_cost",
     "plot_difference_errors",
     "plot_digits",
     "plot_drift",
@@ -45,6 +54,7 @@ __all__ = [
     "plot_inputs_over_slope",
     "plot_percentiles",
     "plot_population_estimates",
+    "plot_populations",
     "plot_rate_grid",
     "plot_shared_statistics",
     "plot_smoothing",

@@ -1,0 +1,120 @@
+"""On one device, and, in a process of its own, on four replicas (tests/replicas.py)."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bn_tutorial.batch_norm import batch_norm_by_hand
+from bn_tutorial.distributed import (
+    GhostBatchNormNetwork,
+    SynchronizedBatchNormNetwork,
+    build_replicas,
+    compile_replica_steps,
+    synchronized_batch_norm,
+)
+from bn_tutorial.networks import BatchNormNetwork, initial_weights
+from bn_tutorial.training import train
+
+
+@pytest.fixture(scope="module")
+def replicas():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.replicas"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("what", ["variables", "losses", "logits"])
+def test_synchronized_replicas_equal_one_device_after_a_hundred_steps(replicas, what):
+    assert replicas["synchronized"][what] < 1e-5 * (10 if what == "variables" else 1)
+
+
+@pytest.mark.parametrize("what", ["variables", "losses", "logits"])
+def test_per_replica_statistics_equal_ghost_batches_on_one_device(replicas, what):
+    assert replicas["per-replica"][what] < 1e-4
+
+
+@pytest.mark.parametrize("what", ["keras outputs", "one device outputs"])
+def test_outputs_equal_those_of_keras_and_of_one_device(replicas, what):
+    assert replicas["with keras"][what] < 1e-6
+
+
+@pytest.mark.parametrize("what", ["keras gradients", "one device gradients"])
+def test_gradients_go_through_the_all_reduce(replicas, what):
+    assert replicas["with keras"][what] < 2e-5
+
+
+def test_synchronized_populations_are_the_same_on_all(replicas):
+    assert max(replicas["populations"]) == 0
+
+
+def test_populations_of_replicas_part_and_a_checkpoint_holds_the_first(replicas):
+    populations = np.array(replicas["own populations"])
+    assert (np.ptp(populations, axis=0) > 1e-4).mean() > 0.5
+    np.testing.assert_array_equal(replicas["restored"], np.float32(populations[0]))
+
+
+def test_outside_of_a_replica_is_an_error(replicas):
+    assert "inside strategy.run" in replicas["outside"]
+
+
+def test_times_of_all_reduces_are_positive(replicas):
+    assert set(replicas["all-reduce"]) == {"1", "100"}
+    assert min(replicas["all-reduce"].values()) > 0
+
+
+def test_on_one_device_it_is_batch_norm_by_hand(generator):
+    inputs = generator.normal(3, 2, [8, 3]).astype(np.float32)
+    gamma, beta = np.float32([1, 2, 3]), np.float32([11, 12, 13])
+    ours = synchronized_batch_norm(inputs, gamma, beta)
+    np.testing.assert_allclose(ours, batch_norm_by_hand(inputs, gamma, beta), rtol=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [np.zeros(3, np.float32), np.zeros([2, 3], int)])
+def test_other_inputs_are_refused(inputs):
+    with pytest.raises(ValueError, match=r"floats of shape \[share, units\], found"):
+        synchronized_batch_norm(inputs, tf.ones(3), tf.zeros(3))
+
+
+@pytest.mark.parametrize("kind", [SynchronizedBatchNormNetwork, "one share"])
+def test_alone_the_networks_train_as_the_fixed_one(digits, kind):
+    weights = initial_weights(0)
+    other = GhostBatchNormNetwork(weights, 1) if kind == "one share" else kind(weights)
+    networks = {"fixed": BatchNormNetwork(weights), "other": other}
+    train(networks, digits, steps=50)
+    for ours, theirs in zip(*(n.variables for n in networks.values()), strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)
+
+
+def test_ghost_batches_are_each_normalized_by_themselves(generator):
+    weights = initial_weights(0, layer_sizes=(4, 3, 2))
+    images = generator.normal(size=[6, 4]).astype(np.float32)
+    ghost, plain = GhostBatchNormNetwork(weights, 3), BatchNormNetwork(weights)
+    shares = np.concatenate([plain(share, True) for share in np.split(images, 3)])
+    np.testing.assert_allclose(ghost(images, True), shares, atol=1e-6)
+
+
+@pytest.mark.parametrize(("joined", "rows"), [(False, slice(2)), (True, slice(None))])
+def test_ghost_population_follows_the_first_share_or_all(generator, joined, rows):
+    weights = initial_weights(0, layer_sizes=(4, 3, 2))
+    images = generator.normal(size=[6, 4]).astype(np.float32)
+    ghost = GhostBatchNormNetwork(weights, 3, decay=0.0, joined=joined)
+    ghost(images, True)
+    expected = (images @ weights[0])[rows].mean(axis=0)
+    np.testing.assert_allclose(ghost.layers[0].batch_norm.pop_mean, expected, atol=1e-6)
+
+
+def test_wrong_arguments_are_named(digits):
+    strategy = tf.distribute.get_strategy()
+    with pytest.raises(ValueError, match="statistics must be one of"):
+        build_replicas(strategy, initial_weights(0), "global")
+    with pytest.raises(ValueError, match="shares must be 1 or more"):
+        GhostBatchNormNetwork(initial_weights(0), 0)
+    network = build_replicas(strategy, initial_weights(0))
+    with pytest.raises(ValueError, match="multiple of the 1 replicas, found 0"):
+        compile_replica_steps(strategy, network, digits.train, 0, 0.01)
