@@ -48,6 +48,8 @@ with silent_stderr():
 
     from bn_tutorial.distributed import divide_processor
 
+    tf.config.list_physical_devices()  # says that there is no GPU, now or at the first operation
+
 
 def start(seed: int, source: str = "auto", devices: int = 1) -> Datasets:
     """Seed whatever is random, set the look of the figures, and load the digits.

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 ADDRESS = "127.0.0.1"
 POLL = 0.05  # seconds
+SILENCE = 2  # seconds; a worker that lives gives a sign each half second
 TF_CONFIG = "TF_CONFIG"
 
 
@@ -235,15 +236,17 @@ class Supervisor:
 
     def _require_movement(self, worker: Worker) -> None:
         now = time.monotonic()
-        started = worker.step is not None
         if now - worker.alive > (self.limits.stall if worker.sign else self.limits.start):
-            raise ClusterError(
-                f"worker {worker.index} gave no sign of life for {now - worker.alive:.0f} s"
-            )
-        if now - worker.moved > (self.limits.stall if started and worker.step else
-                                 self.limits.start):  # fmt: skip
-            raise ClusterError(f"nothing moved for {now - worker.moved:.0f} s, at step "
-                               f"{worker.step or 0}")  # fmt: skip
+            raise ClusterError(self._silence(worker))
+        if now - worker.moved > (self.limits.stall if worker.step else self.limits.start):
+            # A worker that hangs stops the others too; they may be the first to reach the limit.
+            silent = [self._silence(other) for other in self.workers if now - other.alive > SILENCE]
+            still = f"nothing moved for {now - worker.moved:.0f} s, at step {worker.step or 0}"
+            raise ClusterError("; ".join([still, *silent]))
+
+    def _silence(self, worker: Worker) -> str:
+        seconds = time.monotonic() - worker.alive
+        return f"worker {worker.index} gave no sign of life for {seconds:.0f} s"
 
     def _show(self) -> None:
         step = self.workers[0].step or 0

@@ -99,14 +99,18 @@ class FaultyMirrors:
         self.send(handler, content[:100], length=len(content))
         time.sleep(PAUSE)
 
-    def answer_slow(self, handler, fault, content):
-        """All of it, in about half a second."""
+    def answer_steady(self, handler, fault, content):
+        """All of it, in a bit more than half a second, without a long break."""
+        self.answer_slow(handler, fault, content, seconds=0.06)
+
+    def answer_slow(self, handler, fault, content, seconds=0.01):
+        """All of it, in ten parts."""
         self.send(handler, b"", length=len(content))
         size = len(content) // 10 + 1
         for start in range(0, len(content), size):
             handler.wfile.write(content[start : start + size])
             handler.wfile.flush()
-            time.sleep(0.01)
+            time.sleep(seconds)
 
     def drip(self, handler, piece):
         """A little now and then: each comes in time, all of it never."""

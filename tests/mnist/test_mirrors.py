@@ -124,8 +124,8 @@ class TestMirrors:
 
     def test_a_mirror_that_is_slow_but_steady(self, server, tmp_path, monkeypatch, capsys):
         """It may take longer than the time-out in all, as long as something comes."""
-        monkeypatch.setattr(mirrors, "MIRRORS", (server.url("slow"),))
-        monkeypatch.setattr(mirrors, "TIMEOUT", (0.5, 0.05))
+        monkeypatch.setattr(mirrors, "MIRRORS", (server.url("steady"),))
+        monkeypatch.setattr(mirrors, "TIMEOUT", (0.5, 0.4))
         monkeypatch.setattr(mirrors, "MINIMUM_SPEED", 1)
         assert_small_mnist(mnist_arrays(tmp_path))
         assert capsys.readouterr().err == ""
