@@ -329,6 +329,10 @@ WRITE = """
 import json, os, pathlib, sys, time
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 progress = pathlib.Path(options["--progress-file"])
+def write(text):
+    part = progress.with_suffix(".part")
+    part.write_text(text)
+    part.replace(progress)
 first = json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0
 def done():
     if first:
@@ -341,7 +345,7 @@ def test_result_and_restarts_come_back(tmp_path, capsys):
     code = WRITE + (
         f"flag = pathlib.Path({str(flag)!r})\n"
         "if not first and not flag.exists():\n    flag.touch(); sys.exit('ValueError: so it is')\n"
-        "if flag.exists():\n    progress.write_text('10')\n    done()\n"
+        "if flag.exists():\n    write('10')\n    done()\n"
         "else:\n    time.sleep(60)\n"
     )
     assert supervised(code, restarts=1).run() == {"steps": 10, "restarts": 1}
@@ -354,7 +358,7 @@ def test_workers_that_never_start_are_an_error():
 
 
 def test_workers_that_live_and_do_not_move_are_an_error():
-    code = WRITE + "while True:\n    progress.write_text('5'); time.sleep(0.1)"
+    code = WRITE + "while True:\n    write('5'); time.sleep(0.1)"
     with pytest.raises(ClusterError, match="nothing moved for 4 s, at step 5"):
         supervised(code, stall=4).run()
 
