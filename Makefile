@@ -23,6 +23,7 @@ QUICK_03 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_04 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_05 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_06 := -p BUDGET 0.1 -p SEEDS 2
+QUICK_07 := -p BUDGET 0.1 -p SEEDS 2
 
 # Tests run side by side. On two cores more than two at once gain nothing.
 JOBS := 2

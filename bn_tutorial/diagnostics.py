@@ -56,6 +56,67 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
     ]
 
 
+def measure_gradient_norms(network: Network, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The loss's gradient for what each activation function is fed: its norm, layer by layer.
+
+    In float64, on a copy. Fifty layers shrink or enlarge a gradient beyond what float32 holds: it
+    ends at 1e-45, and the square of a norm is there at 1e-23.
+
+    Args:
+        network: one of `networks`; it is left as it was.
+        images: float `[batch, 784]`; the loss is summed over them.
+        labels: int `[batch]`.
+
+    Returns:
+        float64 `[layers]`, the first layer first.
+    """
+    copied = in_float64(network)
+    with tf.GradientTape() as tape:
+        fed = copied.all_activation_inputs(tf.cast(images, tf.float64), is_training=True)
+        logits = copied.output(fed[-1])
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_sum(losses)
+    return np.array([np.linalg.norm(gradient) for gradient in tape.gradient(loss, fed)])
+
+
+def look_along_gradient(
+    network: Network, images: tf.Tensor, labels: tf.Tensor, distances: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The loss, and how much its gradient has changed, some way down the present gradient.
+
+    Args:
+        network: one of `networks`; it is left as it was.
+        images: float32 `[batch, 784]`; the loss is summed over them.
+        labels: int32 `[batch]`.
+        distances: each is multiplied by the gradient and subtracted, as a learning rate would be.
+
+    Returns:
+        float32 `[distances]` each: the losses, and the L2 norms of the gradient's change.
+    """
+    copied = copy.deepcopy(network)
+    start = [variable.numpy() for variable in copied.trainable_variables]
+    _, here = loss_and_gradients(copied, images, labels)
+    losses, changes = [], []
+    for distance in distances:
+        for variable, value, gradient in zip(copied.trainable_variables, start, here, strict=True):
+            variable.assign(value - distance * gradient)
+        loss, there = loss_and_gradients(copied, images, labels)
+        losses.append(loss.numpy())
+        changes.append(tf.linalg.global_norm([a - b for a, b in zip(there, here, strict=True)]))
+    return np.array(losses), np.array(changes)
+
+
+def in_float64(network: Network) -> Network:
+    """A copy whose variables are float64, so that it takes float64 images."""
+    copied = copy.deepcopy(network)
+    for module in (copied, *copied.submodules):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, tf.Variable) and value.dtype.is_floating:
+                wide = tf.cast(value, tf.float64)
+                setattr(module, name, tf.Variable(wide, trainable=value.trainable))
+    return copied
+
+
 def observe_percentiles(network: Network, images: tf.Tensor) -> tf.Tensor:
     """For `train`: the {15, 50, 85}th percentiles of what each last hidden unit is fed.
 

@@ -18,7 +18,13 @@ from tensorflow.types.experimental import ConcreteFunction
 from bn_tutorial.arguments import require_at_least
 from bn_tutorial.batch_norm import DECAY, EPSILON, BatchNormVariables
 from bn_tutorial.mnist import Dataset
-from bn_tutorial.networks import BatchNormLayer, BatchNormNetwork, Network, split_weights
+from bn_tutorial.networks import (
+    Activation,
+    BatchNormLayer,
+    BatchNormNetwork,
+    Network,
+    split_weights,
+)
 from bn_tutorial.training import floats, gradient_descent_step
 
 STATISTICS = ("synchronized", "per-replica")
@@ -143,11 +149,12 @@ class GhostBatchNormNetwork(Network):
         decay: float = DECAY,
         joined: bool = False,
         name: str | None = None,
+        activation: Activation = tf.sigmoid,
     ) -> None:
         require_at_least(1, shares=shares)
         hidden, output = split_weights(weights)
         layers = [GhostBatchNormLayer(matrix, shares, decay, joined) for matrix in hidden]
-        super().__init__(layers, output, name)
+        super().__init__(layers, output, name, activation)
 
 
 def divide_processor(devices: int) -> None:

@@ -1,4 +1,7 @@
-"""The article's network, 784-100-100-10 with sigmoids: without BN, naive BN, fixed BN."""
+"""The article's network, 784-100-100-10 with sigmoids: without BN, naive BN, fixed BN.
+
+And the same at any depth, with other activation functions, and with residual blocks.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from bn_tutorial.batch_norm import (
 
 LAYER_SIZES = (784, 100, 100, 10)
 BatchNorm = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # inputs, gamma, beta
+Activation = Callable[[tf.Tensor], tf.Tensor]
 
 
 def initial_weights(
@@ -34,7 +38,7 @@ def initial_weights(
         seed: of NumPy's generator.
         scheme: "normal" draws from N(0, `deviation`²), as the article does with 1; "glorot" from
             the uniform distribution on ±√(6 / (inputs + outputs)), as Keras does (Glorot and
-            Bengio, 2010).
+            Bengio, 2010); "he" from N(0, 2 / inputs), for ReLU (He et al., 2015).
         layer_sizes: units a layer, the images' 784 first, the 10 classes last.
         deviation: standard deviation of the scheme "normal".
 
@@ -52,8 +56,10 @@ def initial_weights(
         elif scheme == "glorot":
             limit = np.sqrt(6 / sum(shape))
             matrix = generator.uniform(-limit, limit, size=shape)
+        elif scheme == "he":
+            matrix = np.sqrt(2 / shape[0]) * generator.normal(size=shape)
         else:
-            raise ValueError(f'scheme must be "normal" or "glorot", found {scheme!r}')
+            raise ValueError(f'scheme must be "normal", "glorot" or "he", found {scheme!r}')
         weights.append(matrix.astype(np.float32))
     return weights
 
@@ -151,6 +157,28 @@ class NoisyBatchNormLayer(NaiveBatchNormLayer):
         return scale * outputs + shift
 
 
+class DropoutLayer(PlainLayer):
+    """Without BN; in training each input is dropped with probability `rate` (Srivastava, 2014).
+
+    Those that stay are divided by 1 − `rate`, so that prediction needs no other weights.
+    """
+
+    def __init__(
+        self, weights: np.ndarray, rate: float, seed: int, name: str | None = None
+    ) -> None:
+        super().__init__(weights, name)
+        self.rate = rate
+        self.seed = seed
+        self.step = tf.Variable(0, trainable=False, name="step")
+
+    def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`Wx + b`, of what is left of x in training."""
+        if is_training:
+            seed = [self.seed, self.step.assign_add(1)]
+            inputs = tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
+        return super().__call__(inputs, is_training)
+
+
 class BatchNormLayer(HiddenLayer):
     """BN as it should be: batch statistics in training, the population's otherwise."""
 
@@ -171,19 +199,25 @@ class BatchNormLayer(HiddenLayer):
 
 
 class Network(tf.Module):
-    """Hidden layers with sigmoids, then logits.
+    """Hidden layers with an activation function, then logits.
 
     Args:
-        layers: what the sigmoids are fed, the first layer first.
+        layers: what the activation function is fed, the first layer first.
         output_weights: float `[units, classes]`, from the last hidden layer to the logits.
         name: of the module.
+        activation: the activation function; the article's is the sigmoid.
     """
 
     def __init__(
-        self, layers: Sequence[HiddenLayer], output_weights: np.ndarray, name: str | None = None
+        self,
+        layers: Sequence[HiddenLayer],
+        output_weights: np.ndarray,
+        name: str | None = None,
+        activation: Activation = tf.sigmoid,
     ) -> None:
         super().__init__(name=name)
         self.layers = list(layers)
+        self.activation = activation
         self.output_weights = tf.Variable(output_weights, name="output_weights")
         self.output_biases = tf.Variable(
             tf.zeros([np.shape(output_weights)[1]]), name="output_biases"
@@ -195,20 +229,20 @@ class Network(tf.Module):
         return self.layers[-1].units
 
     def all_activation_inputs(self, images: tf.Tensor, is_training: bool) -> list[tf.Tensor]:
-        """What the sigmoids are fed, hidden layer by hidden layer: each `[batch, units]`."""
+        """What the activations are fed, hidden layer by hidden layer: each `[batch, units]`."""
         fed, inputs = [], images
         for layer in self.layers:
             fed.append(layer(inputs, is_training))
-            inputs = tf.sigmoid(fed[-1])
+            inputs = self.activation(fed[-1])
         return fed
 
     def activation_inputs(self, images: tf.Tensor, is_training: bool) -> tf.Tensor:
-        """What the last hidden layer's sigmoid is fed: `[batch, 784]` → `[batch, units]`."""
+        """What the last hidden layer's activation is fed: `[batch, 784]` → `[batch, units]`."""
         return self.all_activation_inputs(images, is_training)[-1]
 
     def output(self, activation_inputs: tf.Tensor) -> tf.Tensor:
         """From the last hidden layer's activation inputs to the logits: → `[batch, 10]`."""
-        return tf.sigmoid(activation_inputs) @ self.output_weights + self.output_biases
+        return self.activation(activation_inputs) @ self.output_weights + self.output_biases
 
     def __call__(self, images: tf.Tensor, is_training: bool) -> tf.Tensor:
         """Images `[batch, 784]` → logits `[batch, 10]`."""
@@ -238,9 +272,14 @@ def split_weights(weights: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.n
 class PlainNetwork(Network):
     """Without batch normalization."""
 
-    def __init__(self, weights: Sequence[np.ndarray], name: str | None = None) -> None:
+    def __init__(
+        self,
+        weights: Sequence[np.ndarray],
+        name: str | None = None,
+        activation: Activation = tf.sigmoid,
+    ) -> None:
         hidden, output = split_weights(weights)
-        super().__init__([PlainLayer(matrix) for matrix in hidden], output, name)
+        super().__init__([PlainLayer(matrix) for matrix in hidden], output, name, activation)
 
 
 class NaiveBatchNormNetwork(Network):
@@ -283,10 +322,83 @@ class BatchNormNetwork(Network):
         decay: float = DECAY,
         correct_start: bool = False,
         name: str | None = None,
+        activation: Activation = tf.sigmoid,
     ) -> None:
         hidden, output = split_weights(weights)
         kind = CorrectedBatchNormVariables if correct_start else BatchNormVariables
-        super().__init__([BatchNormLayer(matrix, decay, kind) for matrix in hidden], output, name)
+        layers = [BatchNormLayer(matrix, decay, kind) for matrix in hidden]
+        super().__init__(layers, output, name, activation)
+
+
+# --- Residual networks ----------------------------------------------------------------------------
+
+
+class PreActivation(tf.Module):
+    """What an activation function is fed of a stream `x`: `BN(x)`, or `x + b` without BN."""
+
+    def __init__(
+        self, units: int, batch_norm: bool = True, decay: float = DECAY, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
+        self.units = units
+        self.decay = decay
+        self.batch_norm = BatchNormVariables(units) if batch_norm else None
+        self.biases = None if batch_norm else tf.Variable(tf.zeros([units]), name="biases")
+
+    def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
+        """`[batch, units]` → `[batch, units]`."""
+        if self.batch_norm is None:
+            return inputs + self.biases
+        return batch_norm_wrapper(inputs, self.batch_norm, is_training, self.decay)
+
+
+class ResidualBlock(PreActivation):
+    """A block `x + a·W·φ(BN(x))`: a branch beside a stream that passes unchanged (He et al., 2016).
+
+    The scale `a` is 1. With `skip_init` it is trained, and starts from 0 (De and Smith, 2020).
+    """
+
+    def __init__(
+        self, weights: np.ndarray, batch_norm: bool, skip_init: bool, decay: float = DECAY
+    ) -> None:
+        super().__init__(np.shape(weights)[0], batch_norm, decay)
+        self.weights = tf.Variable(weights, name="weights")
+        self.scale = tf.Variable(0.0, name="scale") if skip_init else 1.0
+
+    def branch(self, activations: tf.Tensor) -> tf.Tensor:
+        """What the block adds to the stream: `[batch, units]` → `[batch, units]`."""
+        return self.scale * (activations @ self.weights)
+
+
+class ResidualNetwork(Network):
+    """A first matrix, residual blocks, a last BN, and the output.
+
+    `layers` are the blocks, and the `PreActivation` before the output.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[np.ndarray],
+        batch_norm: bool = True,
+        skip_init: bool = False,
+        decay: float = DECAY,
+        activation: Activation = tf.nn.relu,
+        name: str | None = None,
+    ) -> None:
+        (first, *hidden), output = split_weights(weights)
+        blocks = [ResidualBlock(matrix, batch_norm, skip_init, decay) for matrix in hidden]
+        last = PreActivation(np.shape(output)[0], batch_norm, decay)
+        super().__init__([*blocks, last], output, name, activation)
+        self.first_weights = tf.Variable(first, name="first_weights")
+
+    def all_activation_inputs(self, images: tf.Tensor, is_training: bool) -> list[tf.Tensor]:
+        """What the activations are fed, block by block, and before the output."""
+        *blocks, last = self.layers
+        fed, stream = [], images @ self.first_weights
+        for block in blocks:
+            fed.append(block(stream, is_training))
+            stream += block.branch(self.activation(fed[-1]))
+        return [*fed, last(stream, is_training)]
 
 
 class KerasNetwork(tf.Module):

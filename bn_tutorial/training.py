@@ -85,6 +85,7 @@ def train(
     learning_rate: float | Mapping[str, float] = 0.01,
     record_every: int = 50,
     *,
+    weight_decay: float | Mapping[str, float] = 0.0,
     observe: Observe | None = None,
     stop_when_diverged: bool = True,
 ) -> dict[str, History]:
@@ -102,6 +103,8 @@ def train(
         batch_size: samples a step.
         learning_rate: of gradient descent; one for all, or one for each by name.
         record_every: steps from one record to the next.
+        weight_decay: λ; each step, matrices shrink by the factor 1 − rate · λ. One for all, or one
+            for each by name. Biases, `gamma` and `beta` don't shrink.
         observe: what else to record of each network: a function of the network and of the test
             images, float32 `[n, 784]`. It is compiled, and must not change the network.
         stop_when_diverged: whether a loss that is not finite ends the training with an error. If
@@ -113,18 +116,18 @@ def train(
     Raises:
         ValueError: no networks, or `steps`, `batch_size` or `record_every` below 1.
         DivergenceError: a loss is NaN or infinite; names the network and the step.
-        KeyError: `learning_rate` does not name a network.
+        KeyError: `learning_rate` or `weight_decay` does not name a network.
     """
     require_at_least(
         1, networks=len(networks), steps=steps, batch_size=batch_size, record_every=record_every
     )
-    one_each = isinstance(learning_rate, Mapping)
-    rates = {name: learning_rate[name] if one_each else learning_rate for name in networks}
+    rates = _one_each(networks, learning_rate)
+    decays = _one_each(networks, weight_decay)
     recorders = {name: Recorder(network) for name, network in networks.items()}
     try:
         measure = compile_measurement(networks, data.test, observe)
         _record(recorders, 0, measure())
-        run_steps = compile_steps(networks, data.train, batch_size, rates)
+        run_steps = compile_steps(networks, data.train, batch_size, rates, decays)
         with tqdm(total=steps, unit=" steps", desc="training", file=sys.stdout) as progress:
             for start in range(0, steps, record_every):
                 count = min(record_every, steps - start)
@@ -232,11 +235,20 @@ def loss_and_gradients(
     return loss, tape.gradient(loss, network.trainable_variables)
 
 
+def decay_weights(network: Network, share: float) -> None:
+    """Shrink the trained matrices and kernels by this share of them; 0 adds nothing to a graph."""
+    if share:
+        for variable in network.trainable_variables:
+            if variable.shape.rank >= 2:
+                variable.assign((1 - share) * variable)
+
+
 def compile_steps(
     networks: Mapping[str, Network],
     dataset: Dataset,
     batch_size: int,
     learning_rates: Mapping[str, float],
+    weight_decays: Mapping[str, float] | None = None,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Many training steps as one function: int32 `[steps, batch_size]`, which samples → losses.
 
@@ -255,6 +267,8 @@ def compile_steps(
                 gradient_descent_step(network, batch_images, batch_labels, learning_rates[name])
                 for name, network in networks.items()
             ]
+            for name, decay in (weight_decays or {}).items():
+                decay_weights(networks[name], learning_rates[name] * decay)
             losses = losses.write(step, tf.stack(step_losses))
         return losses.stack()
 
@@ -291,6 +305,11 @@ def compile_measurement(
 def floats(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 in [0, 255] → float32 in [0, 1], to the bit as `Dataset.images`."""
     return tf.cast(pixels, tf.float32) / 255
+
+
+def _one_each(names: Iterable[str], value: float | Mapping[str, float]) -> dict[str, float]:
+    """A number for each name: one of its own, or the same for all."""
+    return {name: value[name] if isinstance(value, Mapping) else value for name in names}
 
 
 def _record(recorders: Mapping[str, Recorder], step: int, measured: list[Measurement]) -> None:

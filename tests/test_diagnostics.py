@@ -2,12 +2,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bn_tutorial.diagnostics import diagnose, observe_percentiles, percentiles
+from bn_tutorial.diagnostics import (
+    diagnose,
+    in_float64,
+    look_along_gradient,
+    measure_gradient_norms,
+    observe_percentiles,
+    percentiles,
+)
 from bn_tutorial.networks import (
     BatchNormNetwork,
     NaiveBatchNormNetwork,
     NoisyBatchNormNetwork,
     PlainNetwork,
+    ResidualNetwork,
     initial_weights,
 )
 from bn_tutorial.training import loss_and_gradients
@@ -105,3 +113,63 @@ def test_observed_percentiles_hold_the_layers_own_noise(batch):
     noise = noisy.layers[-1].add_noise(inputs)
     np.testing.assert_array_equal(observe_percentiles(noisy, batch[0]), percentiles(noise))
     assert not np.allclose(noise, inputs)
+
+
+def test_gradient_norms_by_finite_differences(batch):
+    """Move what the last sigmoids are fed, and look at the loss."""
+    images, labels = batch
+    network = PlainNetwork(initial_weights(scheme="glorot", layer_sizes=(784, 6, 5, 10)))
+    wide = in_float64(network)
+    fed = wide.all_activation_inputs(tf.cast(images, tf.float64), is_training=True)[-1].numpy()
+
+    def loss(fed):
+        logits = wide.output(tf.constant(fed)).numpy()
+        return np.sum(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(40), labels])
+
+    gradient = np.zeros_like(fed)
+    for index in np.ndindex(*fed.shape):
+        step = np.zeros_like(fed)
+        step[index] = 1e-5
+        gradient[index] = (loss(fed + step) - loss(fed - step)) / 2e-5
+    norms = measure_gradient_norms(network, images, labels)
+    assert norms.shape == (2,)
+    np.testing.assert_allclose(norms[-1], np.linalg.norm(gradient), rtol=1e-6)
+
+
+def test_gradient_norms_far_below_float32(batch):
+    """In float32 the square of such a norm is 0."""
+    weights = initial_weights(scheme="glorot", layer_sizes=(784, *[30] * 40, 10))
+    norms = measure_gradient_norms(PlainNetwork(weights), *batch)
+    assert 0 < norms[0] < 1e-23
+    assert (np.diff(norms) > 0).all()
+
+
+@pytest.mark.parametrize("kind", [BatchNormNetwork, ResidualNetwork, NoisyBatchNormNetwork])
+def test_a_copy_in_float64_computes_the_same(kind, batch):
+    images, labels = batch
+    options = {"noise": 0.1} if kind is NoisyBatchNormNetwork else {}
+    network = kind(initial_weights(layer_sizes=(784, 7, 7, 10)), **options)
+    before = [variable.numpy() for variable in network.variables]
+    wide = in_float64(network)
+    assert {v.dtype for v in wide.variables if v.dtype.is_floating} == {tf.float64}
+    assert len(wide.trainable_variables) == len(network.trainable_variables)
+    np.testing.assert_allclose(
+        wide(tf.cast(images, tf.float64), is_training=False),
+        network(images, is_training=False), rtol=1e-3, atol=1e-3,
+    )  # fmt: skip
+    if kind is not NoisyBatchNormNetwork:
+        measure_gradient_norms(network, images, labels)
+    for old, variable in zip(before, network.variables, strict=True):
+        np.testing.assert_array_equal(old, variable)
+
+
+def test_along_the_gradient_the_loss_falls_by_the_squared_norm():
+    images, labels = np.zeros([4, 784], np.float32), np.array([0, 1, 2, 3])
+    network = PlainNetwork(initial_weights(layer_sizes=(784, 3, 10)))
+    losses, changes = look_along_gradient(network, images, labels, [0.0, 0.01, 0.02])
+    here, gradients = loss_and_gradients(network, images, labels)
+    np.testing.assert_allclose(losses[0], here, rtol=1e-6)
+    assert changes[0] == 0
+    assert changes[2] > changes[1] > 0
+    square = tf.linalg.global_norm(gradients) ** 2
+    np.testing.assert_allclose(losses[0] - losses[1], 0.01 * square, rtol=0.1)  # Taylor

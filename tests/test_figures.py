@@ -88,6 +88,9 @@ def test_rate_grid():
         assert ax.get_title() == name
         assert [text.get_text() for text in ax.texts] == ["0.10", "0.90", "×"]
         assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "3"]
+    axes = figures.plot_rate_grid({"a": grid}, [50], [0.1, 1, 3], "t", "hidden layers").axes
+    assert axes[0].get_ylabel() == "hidden layers"
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["50"]
 
 
 def test_percentiles(generator):
@@ -284,3 +287,39 @@ def test_cost():
     (ax,) = figures.plot_cost({"ring": {8: 0.1, 16: 0.2}, "tree": {8: 0.05, 16: 0.06}}).axes
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [10, 20])  # per cent
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ring", "tree"]
+
+
+def test_by_layer(generator):
+    values = {"a": generator.uniform(1, 2, size=(3, 5)), "b": generator.uniform(1, 2, size=(2, 4))}
+    figure = figures.plot_by_layer(values, "t", "layer", "norm", {"theory": np.ones(5)}, "log")
+    (ax,) = figure.axes
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "layer")
+    np.testing.assert_array_equal(ax.lines[1].get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), values["a"].mean(axis=0))
+    assert [line.get_label() for line in ax.lines] == ["a", "b", "theory"]
+
+
+def test_growth():
+    measured = {"ReLU": {30: {5: [2.0, 3.0], 60: [1.5, 1.5]}, 100: {5: [2.0, 2.2], 60: [1.4, 1.6]}}}
+    (ax,) = figures.plot_growth(measured, {"ReLU": {5: 2.3, 60: 1.49}}).axes
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[5, 2.3], [60, 1.49]])
+    bars = [item for item in ax.containers if isinstance(item, ErrorbarContainer)]
+    np.testing.assert_allclose([bar.lines[0].get_ydata() for bar in bars], [[2.5, 1.5], [2.1, 1.5]])
+    np.testing.assert_allclose(bars[0].lines[2][0].get_segments()[0][:, 1], [2, 3])
+
+
+def test_accuracy_by_decay():
+    choices = {(p, r): 100 * p + r for p in (0.001, 0.003) for r in (0.1, 0.2)}
+    axes = figures.plot_accuracy_by_decay({"with BN": choices, "without BN": choices}).axes
+    assert [ax.get_title() for ax in axes] == ["with BN", "without BN"]
+    np.testing.assert_allclose(axes[0].lines[1].get_xydata(), [[0.001, 0.3], [0.003, 0.5]])
+    assert axes[0].lines[1].get_label() == "rate 0.2"
+
+
+def test_along_gradient(generator):
+    ranges = {"a": {name: generator.uniform(1, 2, size=(3, 4)) for name in figures.COLORS}}
+    (ax,) = figures.plot_along_gradient(ranges, range(4)).axes
+    assert ax.get_yscale() == "log"
+    for line, (name, values) in zip(ax.lines, ranges["a"].items(), strict=True):
+        assert (line.get_label(), line.get_color()) == (name, figures.COLORS[name])
+        np.testing.assert_allclose(line.get_ydata(), values.mean(axis=0))

@@ -9,12 +9,14 @@ from bn_tutorial import training
 from bn_tutorial.networks import (
     BatchNormLayer,
     BatchNormNetwork,
+    DropoutLayer,
     KerasNetwork,
     NaiveBatchNormNetwork,
     Network,
     NoisyBatchNormNetwork,
     PlainLayer,
     PlainNetwork,
+    ResidualNetwork,
     build_graph,
     initial_weights,
 )
@@ -62,8 +64,8 @@ class TestInitialWeights:
             assert not np.array_equal(a, c)
 
     def test_unknown_scheme(self):
-        with pytest.raises(ValueError, match='"normal" or "glorot", found \'he\''):
-            initial_weights(scheme="he")
+        with pytest.raises(ValueError, match='"glorot" or "he", found \'uniform\''):
+            initial_weights(scheme="uniform")
 
 
 class TestNetworks:
@@ -296,3 +298,79 @@ def test_a_keras_models_bn_moves_in_training_alone(digits):
     np.testing.assert_array_equal(norm.moving_mean.numpy(), np.zeros(784))
     network(images, is_training=True)
     np.testing.assert_allclose(norm.moving_mean.numpy(), 0.01 * images.mean(axis=0), rtol=1e-4)
+
+
+def test_he_draws_from_a_normal_of_variance_two_over_inputs():
+    for matrix in initial_weights(scheme="he", layer_sizes=(784, 400, 300)):
+        assert matrix.std() == pytest.approx(np.sqrt(2 / matrix.shape[0]), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", [PlainNetwork, BatchNormNetwork])
+def test_another_activation(kind, images):
+    weights = initial_weights(layer_sizes=(784, 8, 6, 10))
+    found = kind(weights, activation=tf.nn.relu)(images, is_training=True)
+    change = normalize if kind is BatchNormNetwork else np.asarray
+    outputs = images.astype(np.float64)
+    for matrix in weights[:2]:
+        outputs = np.maximum(change(outputs @ matrix), 0)
+    np.testing.assert_allclose(found, outputs @ weights[2], rtol=1e-3, atol=1e-3)
+
+
+class TestDropout:
+    def test_drops_a_share_and_scales_the_rest(self):
+        layer = DropoutLayer(np.eye(1000, dtype=np.float32), rate=0.25, seed=1)
+        fed = layer(tf.ones([4, 1000]), is_training=True).numpy()
+        assert np.mean(fed == 0) == pytest.approx(0.25, abs=0.03)
+        np.testing.assert_allclose(fed[fed != 0], 1 / 0.75, rtol=1e-6)
+
+    def test_each_step_drops_others_and_prediction_none(self):
+        layer = DropoutLayer(np.eye(50, dtype=np.float32), rate=0.5, seed=1)
+        first, second = (layer(tf.ones([1, 50]), is_training=True).numpy() for _ in range(2))
+        assert (first != second).any()
+        np.testing.assert_array_equal(layer(tf.ones([1, 50]), is_training=False), np.ones([1, 50]))
+        assert layer.step.numpy() == 2
+
+    def test_a_seed_repeats_itself(self):
+        layers = [DropoutLayer(np.eye(50, dtype=np.float32), 0.5, seed) for seed in (1, 1, 2)]
+        a, b, c = (layer(tf.ones([1, 50]), is_training=True).numpy() for layer in layers)
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).any()
+
+
+class TestResidualNetwork:
+    weights = initial_weights(scheme="he", layer_sizes=(784, 8, 8, 8, 10))
+
+    @pytest.mark.parametrize("batch_norm", [True, False])
+    def test_blocks_add_to_a_stream(self, images, batch_norm):
+        network = ResidualNetwork(self.weights, batch_norm)
+        change = normalize if batch_norm else np.asarray
+        stream = images.astype(np.float64) @ self.weights[0]
+        for matrix in self.weights[1:3]:
+            stream = stream + np.maximum(change(stream), 0) @ matrix
+        expected = np.maximum(change(stream), 0) @ self.weights[3]
+        found = network(images, is_training=True)
+        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
+        assert len(network.all_activation_inputs(images, is_training=True)) == 3
+        assert network.units == 8
+
+    def test_skip_init_starts_as_the_identity(self, images):
+        network = ResidualNetwork(self.weights, batch_norm=False, skip_init=True)
+        stream = images @ self.weights[0]
+        expected = np.maximum(stream, 0) @ self.weights[3]
+        np.testing.assert_allclose(network(images, is_training=False), expected, atol=1e-4)
+        scales = [block.scale for block in network.layers[:-1]]
+        assert all(any(scale is v for v in network.trainable_variables) for scale in scales)
+
+    def test_population_statistics_predict_one_sample(self, images):
+        network = ResidualNetwork(self.weights, decay=0.0)
+        together = network(images, is_training=True)
+        np.testing.assert_allclose(network(images, is_training=False), together, atol=1e-3)
+        alone = network(images[:1], is_training=False)
+        np.testing.assert_allclose(alone, network(images, is_training=False)[:1], atol=1e-4)
+
+    @pytest.mark.parametrize("options", [{}, {"batch_norm": False, "skip_init": True}])
+    def test_it_trains(self, digits, options):
+        weights = initial_weights(scheme="he", layer_sizes=(784, *[30] * 6, 10))
+        network = ResidualNetwork(weights, **({"decay": 0.9} | options))
+        histories = training.train({"": network}, digits, 150, 60, 0.003, 150)
+        assert histories[""].test_accuracy[-1] > 0.8

@@ -336,3 +336,33 @@ def test_step_time_leaves_networks_as_they_were(digits):
 def test_step_time_of_no_rounds(digits):
     with pytest.raises(ValueError, match="rounds must be 1 or more, found 0"):
         training.measure_step_time(networks(), digits.train, rounds=0)
+
+
+class TestWeightDecay:
+    def test_one_step_shrinks_matrices_and_nothing_else(self, digits):
+        """After the step of gradient descent, by 1 − rate · decay."""
+        decayed, plain = BatchNormNetwork(initial_weights()), BatchNormNetwork(initial_weights())
+        train({"": decayed}, digits, 1, learning_rate=0.01, weight_decay=2.0)
+        fresh = mnist.load_mnist(source="digits")
+        train({"": plain}, fresh, 1, learning_rate=0.01)
+        for ours, theirs in zip(decayed.variables, plain.variables, strict=True):
+            factor = 0.98 if ours.shape.rank == 2 else 1
+            np.testing.assert_allclose(ours, factor * theirs.numpy(), rtol=1e-5, atol=1e-7)
+
+    def test_one_for_each_by_name(self, digits):
+        group = {name: PlainNetwork(initial_weights()) for name in "ab"}
+        train(group, digits, 1, learning_rate=0.01, weight_decay={"a": 50.0, "b": 0.0})
+        norms = [np.linalg.norm(network.layers[0].weights) for network in group.values()]
+        assert norms[0] == pytest.approx(0.5 * norms[1], rel=0.01)
+        with pytest.raises(KeyError, match="b"):
+            train(group, digits, 1, weight_decay={"a": 1.0})
+
+    def test_none_adds_nothing_to_the_graph(self, digits):
+        network = {"": PlainNetwork(initial_weights())}
+
+        def operations(decay):
+            steps = training.compile_steps(network, digits.train, 60, {"": 0.1}, decay)
+            functions = steps.graph.as_graph_def().library.function
+            return sum(len(function.node_def) for function in functions)
+
+        assert operations(None) == operations({"": 0.0}) < operations({"": 0.1})

@@ -1,4 +1,4 @@
-"""Accuracy over learning rates and initial weights."""
+"""Accuracy over learning rates and initial weights, or depths."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from matplotlib.figure import Figure
 
 
 def plot_rate_grid(
-    grids: Mapping[str, np.ndarray], scales: Sequence[float], rates: Sequence[float], title: str
+    grids: Mapping[str, np.ndarray],
+    rows: Sequence[float],
+    rates: Sequence[float],
+    title: str,
+    row_label: str = "standard deviation\nof the initial weights",
 ) -> Figure:
-    """Accuracy by weight scale and learning rate: a map for each network, one colour scale.
+    """Accuracy by learning rate and something else: a map for each network, one colour scale.
 
     Args:
-        grids: by network, float `[scales, rates]`, in [0, 1]; NaN where the training diverged.
-        scales: standard deviation of the weights, a row each.
+        grids: by network, float `[rows, rates]`, in [0, 1]; NaN where the training diverged.
+        rows: what the rows are: standard deviations of the weights, or depths.
         rates: learning rates, a column each.
         title: of the figure.
+        row_label: what the rows are, in words.
     """
     figure, axes = plt.subplots(
         1, len(grids), figsize=(10, 3.6), sharey=True, layout="constrained", squeeze=False
@@ -30,10 +35,10 @@ def plot_rate_grid(
             color = "black" if accuracy > 0.5 else "white"
             ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
         ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
-        ax.set_yticks(range(len(scales)), [f"{scale:g}" for scale in scales])
+        ax.set_yticks(range(len(rows)), [f"{row:g}" for row in rows])
         ax.set(title=name, xlabel="learning rate")
         ax.grid(visible=False)
-    axes[0, 0].set_ylabel("standard deviation\nof the initial weights")
+    axes[0, 0].set_ylabel(row_label)
     figure.colorbar(image, ax=axes, label="test accuracy")
     figure.suptitle(title)
     return figure
