@@ -1,0 +1,1 @@
+"""Scripts around the notebooks; the package does not need them."""
