@@ -100,9 +100,10 @@ notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on
 	$(call prepare,digits,-p SOURCE digits)
 	$(NBVAL) $(NAMES:%=build/quick/%.ipynb) $(NAMES:%=build/digits/%.ipynb)
 
-test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, and every notebook as committed
+test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, every notebook as committed, each answer
 	$(PYTEST) -m slow
 	$(NBVAL) $(NAMES:%=$(FOLDER)/%.ipynb)
+	$(BIN)/python -m tools.try_it_yourself --source mnist --check
 
 # $(call prepare,SUBFOLDER,PARAMETERS): copies in build/SUBFOLDER with these parameters and QUICK_….
 prepare = $(foreach name,$(NAMES),$(call prepare-one,$(name),$(1),$(2)))

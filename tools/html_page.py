@@ -6,6 +6,7 @@ formulas and two scripts more; here formulas become MathML, which browsers draw 
 
 from jinja2 import DictLoader, pass_context
 from latex2mathml.converter import convert
+from mistune.plugins.table import table_in_list
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
@@ -37,6 +38,13 @@ class MathMLRenderer(IPythonRenderer):
         """$…$."""
         return convert(body)
 
+    def _html_embed_images(self, html: str) -> str:
+        """Without images HTML stays as it is.
+
+        nbconvert would close what only closes further down, such as `<details>` above Markdown.
+        """
+        return super()._html_embed_images(html) if "<img" in html else html
+
 
 class HtmlPage(HTMLExporter):
     """nbconvert's page in JupyterLab's looks, without its scripts."""
@@ -51,4 +59,6 @@ class HtmlPage(HTMLExporter):
     def markdown2html(self, context: object, source: str) -> str:  # noqa: ARG002
         """The filter nbconvert's templates call for each Markdown cell and output."""
         renderer = MathMLRenderer(escape=False, embed_images=True, anchor_link_text="")
-        return MarkdownWithMath(renderer=renderer).render(source)
+        markdown = MarkdownWithMath(renderer=renderer)
+        table_in_list(markdown)
+        return markdown.render(source)

@@ -120,7 +120,11 @@ def relu_before_the_norm(settings: Settings) -> Results:
     keras.utils.clear_session()  # layers are numbered from here on
     norm, relu = keras.layers.BatchNormalization, keras.layers.ReLU
     before, behind = (convolutional(SEED, *blocks) for blocks in ((relu, norm), (norm, relu)))
+    folded = {
+        "folded, ReLU last": len(plan_folding(behind).folded),
+        "folded, not trained": len(plan_folding(before).folded),
+    }
     fit_one_epoch(before, settings, settings.load())
     plan = plan_folding(before)
-    folded = {"folded": len(plan.folded), "folded, ReLU last": len(plan_folding(behind).folded)}
+    folded["folded"] = len(plan.folded)
     return folded | {f"{name} stays": reason for name, reason in plan.kept.items()}

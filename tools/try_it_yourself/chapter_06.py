@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +50,16 @@ def global_batch_of_256(settings: Settings) -> Results:
 @question("06.2", tolerance=0.1)
 def spread_of_populations(settings: Settings) -> Results:
     """Spread of eight replicas' `pop_mean` over that predicted, after more and more steps."""
+    decays, marks = (0.9, 0.99), [settings.steps(steps) for steps in (100, 300, 500)]
+    populations = populations_of_replicas(settings, decays, marks)
     share, results = BATCH_SIZE // REPLICAS, {}
-    for decay in (0.9, 0.99):
+    for decay in decays:
         factor = ((1 - decay) / (1 + decay)) ** 0.5
         results[f"decay {decay}, predicted, in σ"] = factor / share**0.5
-        for steps in (settings.steps(100), settings.steps(300), settings.steps(500)):
-            means, variances = populations_of_replicas(settings, decay, steps)
+        until = float(np.ceil(np.log(0.01) / np.log(decay)))
+        results[f"decay {decay}, steps until 1 % of the start is left"] = until
+        for steps in marks:
+            means, variances = populations[decay, steps]
             predicted = factor**2 * variances.mean() / (share - 1)
             ratio = float(np.sqrt(means.var(axis=0, ddof=1).mean() / predicted))
             results[f"decay {decay}, {steps} steps, as the cell prints it"] = ratio
@@ -62,29 +68,35 @@ def spread_of_populations(settings: Settings) -> Results:
                 ratio * np.sqrt(variances.mean() / (variances - kept).mean() * (1 - kept))
             )
             results[f"decay {decay}, {steps} steps, share of the start, %"] = 100 * kept
-    of_9, of_99 = (results[f"decay {decay}, predicted, in σ"] for decay in (0.9, 0.99))
+    of_9, of_99 = (results[f"decay {decay}, predicted, in σ"] for decay in decays)
     return results | {"predicted spread of 0.9 over that of 0.99": of_9 / of_99}
 
 
 def populations_of_replicas(
-    settings: Settings, decay: float, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """`pop_mean` and `pop_var` of the first layer on each replica, each `[replicas, units]`.
+    settings: Settings, decays: Sequence[float], marks: Sequence[int]
+) -> dict[tuple[float, int], np.ndarray]:
+    """The first layer's `pop_mean` and `pop_var`, by decay and steps: `[2, replicas, units]`.
 
     A network with ghost batches equals the replicas (section 1), and keeps the population of its
     first share. So each replica is one such network, with that replica's share as the first.
     """
     data = settings.load().train
-    shares = data.next_indices(steps * BATCH_SIZE).reshape(steps, REPLICAS, -1)
-    found = []
+    shares = data.next_indices(marks[-1] * BATCH_SIZE).reshape(marks[-1], REPLICAS, -1)
+    found: dict[tuple[float, int], list] = {}
     for replica in range(REPLICAS):
-        network = GhostBatchNormNetwork(initial_weights(SEED), REPLICAS, decay)
-        run = compile_steps({"": network}, data, BATCH_SIZE, {"": LEARNING_RATE})
-        run(tf.constant(np.roll(shares, -replica, axis=1).reshape(steps, BATCH_SIZE)))
-        population = network.layers[0].batch_norm
-        found.append((population.pop_mean.numpy(), population.pop_var.numpy()))
-    means, variances = zip(*found, strict=True)
-    return np.array(means), np.array(variances)
+        networks = {
+            decay: GhostBatchNormNetwork(initial_weights(SEED), REPLICAS, decay) for decay in decays
+        }
+        rates = dict.fromkeys(decays, LEARNING_RATE)
+        run = compile_steps(networks, data, BATCH_SIZE, rates)
+        batches = np.roll(shares, -replica, axis=1).reshape(-1, BATCH_SIZE)
+        for start, mark in itertools.pairwise([0, *marks]):
+            run(tf.constant(batches[start:mark]))
+            for decay, network in networks.items():
+                population = network.layers[0].batch_norm
+                both = population.pop_mean.numpy(), population.pop_var.numpy()
+                found.setdefault((decay, mark), []).append(both)
+    return {key: np.array(both).swapaxes(0, 1) for key, both in found.items()}
 
 
 @question("06.3", tolerance=None)  # seconds depend on the moment
