@@ -7,7 +7,7 @@
     python -m tools.try_it_yourself --check         does the same come out again? (make test-full)
 
 Prose stands in the notebook, numbers come from here, and `results.json` joins the two. It holds
-what a full run on MNIST gave, the digits' seed and all else as in the notebook. The tests see that
+what a full run on MNIST gave, with the notebook's seeds and parameters. The tests see that
 each number in an answer stands there, or in the question; `--check` sees that it comes out again.
 
 To answer a question of a chapter:

@@ -24,7 +24,7 @@ STEPS = 10_000
 DECAY = 0.999
 
 
-@question("02.1", tolerance=0.1)
+@question("02.1")
 def other_decays(settings: Settings) -> Results:
     """Where the two curves meet, within 0.01 for good, and how calm the lower one is then."""
     results: Results = {}

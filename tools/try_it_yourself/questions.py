@@ -50,23 +50,22 @@ class Question:
     Attributes:
         number: of the chapter and of the question in it, such as "01.2".
         answer: runs it.
-        tolerance: what `--check` lets a number differ by: as a share of it, or, for one below 1,
-            by itself. None is not compared, since it depends on the moment.
+        compared: whether `--check` compares the results; not what depends on the moment.
     """
 
     number: str
     answer: Callable[[Settings], Results]
-    tolerance: float | None
+    compared: bool
 
 
 QUESTIONS: dict[str, Question] = {}
 
 
-def question(number: str, tolerance: float | None = 0.02) -> Callable:
+def question(number: str, compared: bool = True) -> Callable:
     """Enter a function as the answer to a question; see `Question`."""
 
     def enter(answer: Callable[[Settings], Results]) -> Callable[[Settings], Results]:
-        QUESTIONS[number] = Question(number, answer, tolerance)
+        QUESTIONS[number] = Question(number, answer, compared)
         return answer
 
     return enter
