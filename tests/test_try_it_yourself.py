@@ -120,6 +120,9 @@ def test_command(capsys):
     with pytest.raises(SystemExit):
         main(["03.9"])
     assert "expected one of 01.1, 01.2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["03.4", "--save", "--budget", "0.1"])
+    assert "what is kept is of full runs" in capsys.readouterr().err
 
 
 # --- What of the answers holds on few steps ---

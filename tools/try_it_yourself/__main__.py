@@ -16,7 +16,12 @@ from tools.try_it_yourself.results import differences, read_results, write_resul
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     questions = load_questions()
-    options = _parser(list(questions)).parse_args(arguments)
+    parser = _parser(list(questions))
+    options = parser.parse_args(arguments)
+    if (options.save or options.check) and (options.budget != 1 or options.source == "digits"):
+        parser.error(
+            "what is kept is of full runs on MNIST: leave --budget and --source digits out"
+        )
     logging.getLogger("tensorflow").setLevel("ERROR")  # one model after another is traced
     settings = Settings(options.budget, options.source)
     differing = 0
