@@ -289,3 +289,27 @@ def test_06_4():
     found = short("06.4")
     assert "worker 1 gave no sign of life" in found["the command"]
     assert 4 < found["seconds until it ended"] < 15
+
+
+def test_07_1(monkeypatch):
+    from tools.try_it_yourself import chapter_07
+
+    monkeypatch.setattr(chapter_07, "DEPTHS", (2, 10))
+    monkeypatch.setattr(chapter_07, "RATES", (0.001, 0.003))
+    found = short("07.1", budget=0.3)
+    assert found["fixed BN, 10 layers, best"] > 0.8
+    assert found["fixed BN, 2 layers, best"] > 0.8
+
+
+def test_07_2(monkeypatch):
+    from tools.try_it_yourself import chapter_07
+
+    monkeypatch.setattr(chapter_07, "BLOCKS", 6)
+    found = short("07.2", budget=0.5)
+    assert min(found[f"{name}, rate 0.003"] for name in ("BN", "SkipInit", "both")) > 0.7
+
+
+def test_07_3():
+    found = short("07.3", budget=0.05)
+    shares = [found[f"ε over the variance of z, rate {rate}"] for rate in (0.003, 0.03, 0.3)]
+    assert shares[0] > shares[1] > shares[2] > 0
