@@ -206,7 +206,7 @@ TERMS = [
     ),
     _terms(
         "a factor is missing",
-        "In the term from the variance, the factor of the sample's own normalised input is missing.",
+        "In the term from the variance, the sample's own normalised input is missing.",
         lambda g, n: g - g.mean(axis=0) - (g * n).mean(axis=0),
     ),
 ]

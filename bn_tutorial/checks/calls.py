@@ -84,9 +84,10 @@ def run(function: Callable, arguments: Arguments) -> object:
 def _told(error: BaseException, arguments: Arguments) -> str:
     raised = "".join(traceback.format_exception_only(error)).strip()
     raised = " ".join(raised.split("[Op:")[0].split())[:400]
+    raised = re.sub(r"^(\w+\.)+", "", raised)  # the module of its type
     raised = re.sub(r"\{\{.*?\}\}\s*", "", raised)  # a node's name, which the reader never gave
     shown = ", ".join(f"{name} {_shown(value)}" for name, value in arguments.items())
-    advice = [text for pattern, text in ADVICE.items() if re.search(pattern, str(raised))][:1]
+    advice = [text for pattern, text in ADVICE.items() if re.search(pattern, raised)][:1]
     return "\n".join([f"Called with {shown},", f"it raised {raised}", *advice])
 
 
@@ -129,7 +130,7 @@ def _as_array(value: object, name: str, shape: Sequence[int]) -> np.ndarray:
         bad = np.flatnonzero(~np.isfinite(array).reshape(-1, array.shape[-1]).all(axis=0))
         raise Mistaken(
             "NaN",
-            f"`{name}` holds NaN or infinity, first in unit {bad[0]}. Is something divided by 0, or "
-            "the root taken of a negative number?",
+            f"`{name}` holds NaN or infinity, first in unit {bad[0]}. Is something divided by 0, "
+            "or the root taken of a negative number?",
         )
     return array.astype(np.float64)

@@ -163,7 +163,10 @@ def _try_a_cube(function: Callable) -> None:
     """Where all sides are equal, the wrong axes do not fail."""
     shape = (4, 4, 4, 4)
     arguments = _images(*shape, seed=3)
-    found = call(function, arguments, {"outputs": shape})["outputs"]
+    try:
+        found = call(function, arguments, {"outputs": shape})["outputs"]
+    except Mistaken:
+        return
     model = partial(model_of_outputs, **in_float64(arguments))
     for mistake in recognise(found, model, [*MISPLACED, FIRST, *SHARED]):
         if "axes" in mistake.changes or mistake is FIRST:

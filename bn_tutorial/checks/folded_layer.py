@@ -209,7 +209,10 @@ PARTS = (
 def _try_a_square(function: Callable) -> None:
     """Where there are as many inputs as units, the wrong axis does not fail."""
     arguments = _arguments(4, 4)
-    found = call(function, arguments, {"weights": (4, 4), "bias": (4,)})["weights"]
+    try:
+        found = call(function, arguments, {"weights": (4, 4), "bias": (4,)})["weights"]
+    except Mistaken:
+        return
     model = partial(model_of_weights, **in_float64(arguments))
     if ROWS in recognise(found, model, PARTS[0][2]):
         raise Mistaken(

@@ -34,7 +34,7 @@ from bn_tutorial.checks.results import CheckResult
 Statistics = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 EPSILON = 0.5  # large enough to be seen
-FAR = 10_000  # from 0, in standard deviations
+FAR = 30_000  # from 0; the standard deviations are 0.7 to 3
 CANCELS = Place("06_across_machines", "2. Synchronized, by hand")
 
 
@@ -171,7 +171,10 @@ STATISTICS = [
 def _try_a_square(function: Callable) -> None:
     """Where there are as many samples as units, the wrong axis neither fails nor shows."""
     arguments = batch(4, 4, seed=3)
-    found = call(function, arguments, {"outputs": (4, 4)})["outputs"]
+    try:
+        found = call(function, arguments, {"outputs": (4, 4)})["outputs"]
+    except Mistaken:
+        return
     made = recognise(
         found, partial(model_of_outputs, **in_float64(arguments)), [*STATISTICS, *SHARED]
     )
@@ -179,7 +182,7 @@ def _try_a_square(function: Callable) -> None:
         if mistake.name == "the wrong axis":
             raise Mistaken(
                 mistake.name,
-                f"{mistake.text}\nIt fails for inputs [5, 3], and for [4, 4] it gives wrong numbers.",
+                f"{mistake.text}\nIt fails for inputs [5, 3]; for [4, 4] it gives wrong numbers.",
                 mistake.place,
             )
 
@@ -190,7 +193,7 @@ def require_far_from_zero(
     shape: tuple[int, ...],
     right: Callable[[Arguments], np.ndarray],
 ) -> None:
-    """The variance survives a large mean; float32 has 7 digits, of which 4 go to the mean."""
+    """The variance survives a large mean; float32 has 7 digits, of which 5 go to the mean."""
     arguments = arguments | {"inputs": arguments["inputs"] + FAR}
     expected = right(arguments)
     try:

@@ -203,8 +203,8 @@ FROM_0_OR_1 = (
 UPDATES = [
     _rule(
         "decay and 1 − decay swapped",
-        "The new statistics got the share `decay`, the old ones 1 − `decay`. It should be the other "
-        "way round: a decay of 0.999 keeps nearly all of the old. (PyTorch's `momentum` is "
+        "The new statistics got the share `decay`, the old ones 1 − `decay`. It should be the "
+        "other way round: a decay of 0.999 keeps nearly all of the old. (PyTorch's `momentum` is "
         "1 − decay.)",
         lambda old, new, decay: update(old, new, 1 - decay),
         OTHER_NAMES,
@@ -325,8 +325,8 @@ def _statistics_in_evaluation(arguments: Arguments) -> list[Mistake]:
     return [
         _statistics(
             BY_BATCH,
-            f"{text}their own batch's statistics. So an answer depends on who shares the batch, and "
-            "a batch of one gets beta, whatever it is.",
+            f"{text}their own batch's statistics. So an answer depends on who shares the batch, "
+            "and a batch of one gets beta, whatever it is.",
             own,
         ),
         _statistics(
