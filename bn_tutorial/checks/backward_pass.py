@@ -20,7 +20,7 @@ from bn_tutorial.checks.mistakes import (
     recognise,
     require,
 )
-from bn_tutorial.checks.normalizing import INVERSES, SPREADS, inverse_deviation
+from bn_tutorial.checks.normalizing import INVERSES, NOT_DIVIDED, SPREADS, inverse_deviation
 from bn_tutorial.checks.results import CheckResult
 
 BACKWARDS = Place("05_real_layers", "Backwards")
@@ -260,9 +260,11 @@ OF_BETA = [
         lambda g, gamma: gamma * g.sum(axis=0),
     ),
 ]
+# For gamma a division that is missing is the same as inputs that are not normalised.
+DIVIDED = [mistake for mistake in INVERSES if mistake.name != NOT_DIVIDED[0]]
 MODELS = {
     "of_inputs": (model_of_inputs, [*TERMS, UNSCALED, *INVERSES, *SPREADS]),
-    "of_gamma": (model_of_gamma, [*OF_GAMMA, *INVERSES, *SPREADS]),
+    "of_gamma": (model_of_gamma, [*OF_GAMMA, *DIVIDED, *SPREADS]),
     "of_beta": (model_of_beta, OF_BETA),
 }
 
