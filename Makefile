@@ -14,6 +14,8 @@ FOLDER := notebooks
 PAGES := build
 NAMES := $(notdir $(basename $(sort $(wildcard $(FOLDER)/*.ipynb))))
 NUMBERS := $(foreach name,$(NAMES),$(firstword $(subst _, ,$(name))))
+# Solutions to exercises are tested and refreshed with the notebooks, and have no page.
+SOLUTIONS := $(patsubst $(FOLDER)/%.ipynb,%,$(sort $(wildcard $(FOLDER)/solutions/*.ipynb)))
 numbered = $(filter $(addsuffix _%,$(1)),$(NAMES))
 
 # What `make test` gives each notebook: enough for its claims, and no more. The rest is as committed.
@@ -24,6 +26,7 @@ QUICK_04 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_05 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_06 := -p BUDGET 0.1 -p SEEDS 2
 QUICK_07 := -p BUDGET 0.1 -p SEEDS 2
+QUICK_08 := -p BUDGET 0.1
 
 # Tests run side by side. On two cores more than two at once gain nothing.
 JOBS := 2
@@ -98,19 +101,19 @@ end-to-end: $(INSTALLED) $(KERNEL_SETTINGS)  ## make, the wheel, a kernel and pr
 notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on MNIST and on digits
 	$(call prepare,quick)
 	$(call prepare,digits,-p SOURCE digits)
-	$(NBVAL) $(NAMES:%=build/quick/%.ipynb) $(NAMES:%=build/digits/%.ipynb)
+	$(NBVAL) $(foreach folder,quick digits,$(patsubst %,build/$(folder)/%.ipynb,$(NAMES) $(SOLUTIONS)))
 
 test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, every notebook as committed, each answer
 	$(PYTEST) -m slow
-	$(NBVAL) $(NAMES:%=$(FOLDER)/%.ipynb)
+	$(NBVAL) $(patsubst %,$(FOLDER)/%.ipynb,$(NAMES) $(SOLUTIONS))
 	$(BIN)/python -m tools.try_it_yourself --source mnist --check
 
 # $(call prepare,SUBFOLDER,PARAMETERS): copies in build/SUBFOLDER with these parameters and QUICK_….
-prepare = $(foreach name,$(NAMES),$(call prepare-one,$(name),$(1),$(2)))
+prepare = $(foreach name,$(NAMES) $(SOLUTIONS),$(call prepare-one,$(name),$(1),$(2)))
 define prepare-one
-	@mkdir -p build/$(2)
+	@mkdir -p $(dir build/$(2)/$(1))
 	@$(BIN)/python -m papermill --log-level ERROR --prepare-only $(3) \
-		$(QUICK_$(firstword $(subst _, ,$(1)))) $(FOLDER)/$(1).ipynb build/$(2)/$(1).ipynb
+		$(QUICK_$(firstword $(subst _, ,$(notdir $(1))))) $(FOLDER)/$(1).ipynb build/$(2)/$(1).ipynb
 
 endef
 
@@ -118,7 +121,8 @@ lab: $(INSTALLED) $(KERNEL_SETTINGS)  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks
 
 # The committed outputs: one run from top to bottom, without time stamps and dead progress bars.
-REFRESHED = $(patsubst %,$(FOLDER)/%.ipynb,$(call numbered,$(or $(ONLY),$(NUMBERS))))
+REFRESHED = $(foreach name,$(call numbered,$(or $(ONLY),$(NUMBERS))),\
+	$(wildcard $(FOLDER)/$(name).ipynb $(FOLDER)/solutions/$(name).ipynb))
 refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in place, or ONLY="03 04"
 	$(BIN)/python -m nbconvert --to notebook --inplace --execute \
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(REFRESHED)

@@ -102,9 +102,27 @@ def test_a_number_that_no_notebook_has():
 
 def test_each_notebook_is_tested_on_mnist_and_on_digits():
     commands = make("--dry-run", "notebooks").stdout
-    for path in ROOT.glob("notebooks/*.ipynb"):
+    for path in [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("notebooks/solutions/*.ipynb")]:
         for folder in ("quick", "digits"):
-            assert f"build/{folder}/{path.name}" in commands
+            assert f" build/{folder}/{path.relative_to(ROOT / 'notebooks').as_posix()}" in commands
+
+
+def test_solutions_are_tested_and_refreshed_with_their_notebook(tmp_path):
+    (tmp_path / "solutions").mkdir()
+    for name in ("07_other", "08_exercises", "solutions/08_exercises"):
+        (tmp_path / f"{name}.ipynb").touch()
+    folder = f"FOLDER={tmp_path}"
+    commands = make("--dry-run", "notebooks", folder, "QUICK_08=-p BUDGET 0.5").stdout
+    for short in ("quick", "digits"):
+        assert (
+            f"-p BUDGET 0.5 {tmp_path}/solutions/08_exercises.ipynb "
+            f"build/{short}/solutions/08_exercises.ipynb"
+        ) in commands
+        assert commands.count(f" build/{short}/solutions/08_exercises.ipynb") == 2
+    assert f"{tmp_path}/solutions/08_exercises.ipynb" in make("-n", "test-full", folder).stdout
+    refreshed = make("-n", "refresh", folder, "ONLY=08").stdout
+    assert f"{tmp_path}/08_exercises.ipynb {tmp_path}/solutions/08_exercises.ipynb" in refreshed
+    assert "07_other" not in refreshed
 
 
 def test_lock_is_made_by_the_command_in_its_header():

@@ -6,14 +6,33 @@ from pathlib import Path
 import nbformat
 import pytest
 
-NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
+FOLDER = Path(__file__).parents[1] / "notebooks"
+CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
+SOLUTIONS = sorted(FOLDER.glob("solutions/*.ipynb"))
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
-def notebook(request):
-    node = nbformat.read(request.param, as_version=4)
+def read(path):
+    node = nbformat.read(path, as_version=4)
     nbformat.validate(node)
     return node
+
+
+@pytest.fixture(
+    params=[*CHAPTERS, *SOLUTIONS],
+    ids=lambda path: path.relative_to(FOLDER).with_suffix("").as_posix(),
+)
+def notebook(request):
+    return read(request.param)
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request):
+    return read(request.param)
+
+
+@pytest.fixture(params=SOLUTIONS, ids=lambda path: path.stem)
+def exercises_and_solutions(request):
+    return read(FOLDER / request.param.name), read(request.param)
 
 
 def code_cells(notebook):
@@ -25,14 +44,14 @@ def prose(notebook):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in NOTEBOOKS[:2]] == ["01", "02"]
+    assert [path.stem[:2] for path in CHAPTERS[:2]] == ["01", "02"]
 
 
-def test_opening_and_closing(notebook):
-    text = prose(notebook)
+def test_opening_and_closing(chapter):
+    text = prose(chapter)
     assert text.startswith("# ")
     for phrase in ("**What you will do.**", "**What you will learn.**", "**What you need.**"):
-        assert phrase in notebook.cells[0].source
+        assert phrase in chapter.cells[0].source
     sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert sections[-3:] == ["What to remember", "Try it yourself", "Further reading"]
 
@@ -89,3 +108,25 @@ def test_checked_outputs_exist(notebook):
     checked = [cell for cell in code_cells(notebook) if "# NBVAL_CHECK_OUTPUT" in cell.source]
     assert all(cell.outputs for cell in checked)
     assert any("assert " in cell.source for cell in code_cells(notebook))
+
+
+def checks_of(notebook):
+    """The names of the checks that a notebook calls, in order."""
+    calls = (re.findall(r"\bchecks\.(\w+)\(", cell.source) for cell in code_cells(notebook))
+    return [name for names in calls for name in names]
+
+
+def test_exercises_are_not_filled_in(exercises_and_solutions):
+    exercises, _ = exercises_and_solutions
+    for cell in code_cells(exercises):
+        if re.search(r"^checks\.\w+\(\w+\)$", cell.source, re.MULTILINE):
+            (output,) = cell.outputs
+            assert ": not written yet\n" in output.data["text/plain"]
+
+
+def test_each_check_passes_on_its_solution(exercises_and_solutions):
+    exercises, solutions = exercises_and_solutions
+    assert checks_of(solutions) == checks_of(exercises)
+    for cell in code_cells(solutions):
+        if "checks." in cell.source and "import" not in cell.source:
+            assert "assert result.passed" in cell.source

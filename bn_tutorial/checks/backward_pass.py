@@ -334,6 +334,7 @@ def _name_the_gradient(found: np.ndarray, right: np.ndarray, model: Callable) ->
         ALL_CONSTANT,
         f"The outputs are right, but no gradient flows through the {what}. In training, the "
         "network would learn as if they did not depend on the weights. NumPy in the midst of "
-        "TensorFlow, `.numpy()` and `tf.stop_gradient` cut a gradient off.\n" + numbers,
+        "TensorFlow, `.numpy()` and `tf.stop_gradient` cut a gradient off. Stay in TensorFlow "
+        "throughout; or in NumPy, with the arguments made arrays first.\n" + numbers,
         CONSTANTS,
     )
