@@ -42,7 +42,11 @@ def backward(function: Callable, *, hint: bool = False) -> CheckResult:
 def _check(function: Callable) -> str:
     for samples, units in [(5, 3), (8, 2)]:
         arguments = _arguments(samples, units)
-        shapes = {"of_inputs": (samples, units), "of_gamma": (units,), "of_beta": (units,)}
+        shapes = {
+            "gradient of inputs": (samples, units),
+            "gradient of gamma": (units,),
+            "gradient of beta": (units,),
+        }
         found = call(function, arguments, shapes)
         exact = [np.array(value, np.float64) for value in arguments.values()]
         rights = [value.numpy() for value in batch_norm_gradients(*exact)]
@@ -68,7 +72,7 @@ def _arguments(samples: int, units: int) -> dict[str, object]:
 
 
 def _require_order(found: dict[str, np.ndarray], rights: list[np.ndarray]) -> None:
-    if agree(found["of_gamma"], rights[2]) and agree(found["of_beta"], rights[1]):
+    if agree(found["gradient of gamma"], rights[2]) and agree(found["gradient of beta"], rights[1]):
         raise Mistaken(
             "gamma and beta swapped",
             "The gradients of gamma and beta are right, in the wrong order: expected are those of "
@@ -83,20 +87,24 @@ def _numbers(name: str, found: np.ndarray, right: np.ndarray) -> str:
         for values in (right, found)
     )
     over = " over the batch" if right.ndim == 2 else ""
-    return f"`{name}` of unit {unit}{over}: expected {expected}; found {seen}."
+    return f"The {name} of unit {unit}{over}: expected {expected}; found {seen}."
 
 
 def _otherwise(name: str, found: np.ndarray) -> str:
-    if name == "of_beta":
+    if name == "gradient of beta":
         return "The gradient of beta is wrong; it depends on `upstream` alone."
-    if name == "of_gamma":
+    if name == "gradient of gamma":
         return "The gradient of beta is right, that of gamma is not."
     sums = found.sum(axis=0)
     zero = np.allclose(sums, 0, atol=1e-4 * np.abs(found).max())
     return (
         "The gradients of gamma and beta are right, that of the inputs is not. Adding a constant "
         "to a unit's inputs changes no output, so over the batch its gradient adds up to 0. Yours "
-        f"{'does' if zero else 'does not: ' + ', '.join(f'{value:.3g}' for value in sums)}."
+        + (
+            "does: look at the last term."
+            if zero
+            else f"does not: {', '.join(f'{value:.3g}' for value in sums)}."
+        )
     )
 
 
@@ -205,6 +213,16 @@ TERMS = [
         lambda g, n: g - g.mean(axis=0) + n * (g * n).mean(axis=0),
     ),
     _terms(
+        "the wrong axis",
+        "The two means were taken over all numbers at once. Each unit has its own, over the batch.",
+        lambda g, n: g - g.mean() - n * (g * n).mean(),
+    ),
+    _terms(
+        "the wrong count",
+        "The two sums were divided by the number of units, not by the number of samples.",
+        lambda g, n: g - (g.sum(axis=0) + n * (g * n).sum(axis=0)) / g.shape[1],
+    ),
+    _terms(
         "a factor is missing",
         "In the term from the variance, the sample's own normalised input is missing.",
         lambda g, n: g - g.mean(axis=0) - (g * n).mean(axis=0),
@@ -263,30 +281,33 @@ OF_BETA = [
 # For gamma a division that is missing is the same as inputs that are not normalised.
 DIVIDED = [mistake for mistake in INVERSES if mistake.name != NOT_DIVIDED[0]]
 MODELS = {
-    "of_inputs": (model_of_inputs, [*TERMS, UNSCALED, *INVERSES, *SPREADS]),
-    "of_gamma": (model_of_gamma, [*OF_GAMMA, *DIVIDED, *SPREADS]),
-    "of_beta": (model_of_beta, OF_BETA),
+    "gradient of inputs": (model_of_inputs, [*TERMS, UNSCALED, *INVERSES, *SPREADS]),
+    "gradient of gamma": (model_of_gamma, [*OF_GAMMA, *DIVIDED, *SPREADS]),
+    "gradient of beta": (model_of_beta, OF_BETA),
 }
 
 
-def require_gradient(function: Callable, arguments: Arguments) -> None:
-    """The gradient that TensorFlow's tape finds is right; that of NumPy code it can't find.
+def require_gradient(function: Callable, arguments: Arguments) -> str:
+    """The gradient that TensorFlow's tape finds is right, if it finds one: what to say of it.
+
+    Functions of NumPy leave no trace on a tape. They are right without it.
 
     Args:
         function: of inputs `[batch, ..., units]`, gamma, beta and perhaps more → outputs, or a
             tuple that begins with them. Its outputs are right.
         arguments: what it is called with.
 
+    Returns:
+        A sentence.
+
     Raises:
         Mistaken: the tape takes the mean or the variance for constants.
     """
     inputs, gamma = arguments["inputs"], arguments["gamma"]
     upstream = tf.constant(np.random.default_rng(4).normal(1.0, 1.0, inputs.shape), tf.float32)
-    found, of_gamma = _on_tape(function, arguments, upstream)
-    if found is None and of_gamma is None:
-        return
+    found = _on_tape(function, arguments, upstream)
     if found is None:
-        found = np.zeros(inputs.shape)
+        return "TensorFlow can't follow it backwards, so its gradient was not looked at."
     exact = [
         np.array(value, np.float64).reshape(shape)
         for value, shape in [(inputs, (-1, gamma.shape[0])), (gamma, (-1,)),
@@ -296,32 +317,30 @@ def require_gradient(function: Callable, arguments: Arguments) -> None:
     found = found.reshape(right.shape)
     if not agree(found, right, 1e-3):
         _name_the_gradient(found, right, partial(model_of_inputs, *exact, arguments["epsilon"]))
+    return "The gradient is right too."
 
 
-def _on_tape(
-    function: Callable, arguments: Arguments, upstream: tf.Tensor
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The gradients of Σ upstream · outputs for inputs and gamma; None where there is none."""
-    watched = arguments["inputs"], arguments["gamma"]
+def _on_tape(function: Callable, arguments: Arguments, upstream: tf.Tensor) -> np.ndarray | None:
+    """The gradient of Σ upstream · outputs for the inputs; None where there is none."""
+    watched = arguments["inputs"]
     with tf.GradientTape() as tape:
         tape.watch(watched)
         result = run(function, arguments)
         outputs = result[0] if isinstance(result, tuple | list) else result
         if not isinstance(outputs, tf.Tensor):
-            return None, None
+            return None
         loss = tf.reduce_sum(outputs * tf.cast(upstream, outputs.dtype))
     try:
-        gradients = tape.gradient(loss, watched)
+        gradient = tape.gradient(loss, watched)
     except (LookupError, ValueError, TypeError):  # an operation without a gradient
-        return None, None
-    found = (None if value is None else np.array(value, np.float64) for value in gradients)
-    return tuple(found)
+        return None
+    return None if gradient is None else np.array(gradient, np.float64)
 
 
 def _name_the_gradient(found: np.ndarray, right: np.ndarray, model: Callable) -> None:
     numbers = _numbers("gradient of inputs", found, right)
     (mistake,) = recognise(found, model, TERMS[:3])[:1] or (None,)
-    if mistake is None and np.any(found):
+    if mistake is None:
         raise Mistaken(
             "a wrong gradient",
             "The outputs are right, but their gradient for the inputs is not.\n"
@@ -329,7 +348,7 @@ def _name_the_gradient(found: np.ndarray, right: np.ndarray, model: Callable) ->
             CONSTANTS,
         )
     lost = {"the mean as a constant": "mean", "the variance as a constant": "variance"}
-    what = lost.get(mistake.name, "mean and the variance") if mistake else "inputs at all"
+    what = lost.get(mistake.name, "mean and the variance")
     raise Mistaken(
         ALL_CONSTANT,
         f"The outputs are right, but no gradient flows through the {what}. In training, the "

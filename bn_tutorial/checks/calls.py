@@ -28,10 +28,11 @@ ADVICE = {
         "unless they were made from one of the arguments."
     ),
     r"(?i)incompatible shapes|could not be broadcast|required broadcastable shapes": (
-        "Two shapes do not fit. Look at the shape of your mean: one number for each unit is what "
-        "it should be."
+        "Two shapes do not fit. Look at the shape of your mean: it should "
+        "have one number for each unit, or channel."
     ),
     r"does not support item assignment": ("A tensor can't be changed in place. Compute a new one."),
+    r"(?i)ndims must be|matmul": ("`@` is a matrix product. `*` multiplies number by number."),
     r"positional arguments?": "It is called with the arguments above, by position.",
 }
 
@@ -124,7 +125,9 @@ def _as_array(value: object, name: str, shape: Sequence[int]) -> np.ndarray:
         )
     if array.shape != tuple(shape):
         raise Mistaken(
-            "shape", f"`{name}` should have the shape {list(shape)}, found {list(array.shape)}."
+            "shape",
+            f"`{name}` should have the shape {list(shape)}, found {list(array.shape)}."
+            + ("" if array.shape else " A mean or a sum without an axis is a single number."),
         )
     if not np.all(np.isfinite(array)):
         bad = np.flatnonzero(~np.isfinite(array).reshape(-1, array.shape[-1]).all(axis=0))

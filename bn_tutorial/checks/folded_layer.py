@@ -95,12 +95,14 @@ def model_of_weights(
     *,
     factor: Callable = lambda gamma, beta, over: gamma * over,
     rows: bool = False,
+    plus: Callable = lambda scale, mean, beta: 0.0,
     inverse: Callable = inverse_deviation,
     **rest: object,
 ) -> np.ndarray:
     """The folded weights, with mistakes put in."""
     scale = factor(gamma, beta, inverse(pop_var, epsilon))
-    return weights * (scale[:, np.newaxis] if rows else scale)
+    scaled = weights * (scale[:, np.newaxis] if rows else scale)
+    return scaled + plus(scale, pop_mean, beta)
 
 
 def model_of_bias(
@@ -130,6 +132,18 @@ ROWS = _mistake(
     "The rows of the weights were scaled: the inputs. BN scales units, and those are the columns.",
     rows=True,
 )
+SHIFTS = [
+    _mistake(
+        "the shift added to the weights",
+        "The shift was added to the weights too. It belongs to the bias alone.",
+        plus=lambda scale, mean, beta: beta - scale * mean,
+    ),
+    _mistake(
+        "the shift added to the weights",
+        "Beta was added to the weights. It belongs to the bias alone.",
+        plus=lambda scale, mean, beta: beta,
+    ),
+]
 FACTORS = [
     _mistake(
         "gamma is not used",
@@ -196,7 +210,12 @@ BIASES = [
           lambda c, a, mean, beta, over: a * (c - mean) + a / over),
 ]  # fmt: skip
 PARTS = (
-    ("weights", model_of_weights, [*FACTORS, *INVERSES, ROWS], "The folded weights are wrong."),
+    (
+        "weights",
+        model_of_weights,
+        [*FACTORS, *INVERSES, ROWS, *SHIFTS],
+        "The folded weights are wrong.",
+    ),
     (
         "bias",
         model_of_bias,

@@ -62,11 +62,8 @@ def _check(function: Callable) -> str:
     other = batch(8, 2, seed=1)
     require_outputs(call(function, other, {"outputs": (8, 2)})["outputs"], other)
     require_far_from_zero(function, batch(8, 2, seed=2), (8, 2), right_outputs)
-    require_gradient(function, arguments)
-    return (
-        "Right for two batches of different size, for inputs far from 0, and in its gradient "
-        "(as far as TensorFlow can follow the function)."
-    )
+    gradient = require_gradient(function, arguments)
+    return f"Right for two batches of different size, and for inputs far from 0. {gradient}"
 
 
 def batch(samples: int, units: int, seed: int = 0) -> dict[str, object]:
@@ -140,10 +137,12 @@ def _axis_mistakes() -> list[Mistake]:
     for mean_axis, variance_axis, own, kept in product(said, said, (True, False), (True, False)):
         if mean_axis == variance_axis == 0:
             continue
+        taken = f"The mean was taken {said[mean_axis]}, the variance {said[variance_axis]}."
+        if mean_axis == variance_axis:
+            taken = f"Mean and variance were taken {said[mean_axis]}."
         text = (
-            f"The mean was taken {said[mean_axis]}, the variance {said[variance_axis]}. Each unit "
-            "should get statistics of its own, over the batch: down a column, where a row is a "
-            "sample."
+            f"{taken} Each unit should get statistics of its own, over the batch: down "
+            "a column, where a row is a sample."
         )
         function = partial(
             moments, mean_axis=mean_axis, variance_axis=variance_axis, about_own=own, keepdims=kept

@@ -26,7 +26,7 @@ def normalize_wrongly(
     statistics: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     count: int,
     *,
-    center: bool = True,
+    join: Callable[..., np.ndarray] = lambda inputs, mean, over: (inputs - mean) * over,
     spread: Callable[[np.ndarray, int], np.ndarray] = lambda variance, count: variance,
     inverse: Callable[[np.ndarray, float], np.ndarray] = inverse_deviation,
     affine: Callable[..., np.ndarray] = lambda normalized, gamma, beta: gamma * normalized + beta,
@@ -40,14 +40,14 @@ def normalize_wrongly(
         epsilon: added to the variance.
         statistics: inputs → mean and variance.
         count: how many numbers share a mean.
-        center: whether the mean is subtracted.
+        join: of the inputs, the mean and what is multiplied by, the normalised inputs.
         spread: of the variance and the count, what is taken for the variance.
         inverse: of that and epsilon, what the centred inputs are multiplied by.
         affine: of the normalised inputs, gamma and beta, the outputs.
     """
     mean, variance = statistics(inputs)
-    centered = inputs - mean if center else inputs
-    return affine(centered * inverse(spread(variance, count), epsilon), gamma, beta)
+    over = inverse(spread(variance, count), epsilon)
+    return affine(join(inputs, mean, over), gamma, beta)
 
 
 def _mistakes(aspect: str, rows: Sequence[tuple[str, str, Place, object]]) -> list[Mistake]:
@@ -55,10 +55,14 @@ def _mistakes(aspect: str, rows: Sequence[tuple[str, str, Place, object]]) -> li
 
 
 CENTERS = _mistakes(
-    "center",
+    "join",
     [("the mean is not subtracted",
       "The outputs are those of inputs whose mean was not subtracted before the division.",
-      FORMULA, False)],
+      FORMULA, lambda inputs, mean, over: inputs * over),
+     ("brackets are missing",
+      "Only the mean was divided by the standard deviation, not the difference between inputs and "
+      "mean.",
+      FORMULA, lambda inputs, mean, over: inputs - mean * over)],
 )  # fmt: skip
 
 TWO_ROOTS = (

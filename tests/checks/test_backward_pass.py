@@ -158,6 +158,14 @@ BESTIARY = {
         build(lambda g, n: g + np.mean(g, 0) - n * np.mean(g * n, 0)),
         build(lambda g, n: g - np.mean(g, 0) + n * np.mean(g * n, 0)),
     ],
+    "the wrong axis": [
+        build(lambda g, n: g - np.mean(g) - n * np.mean(g * n)),
+        build(lambda g, n: g - g.sum() / g.size - n * (g * n).sum() / g.size),
+    ],
+    "the wrong count": [
+        build(lambda g, n: g - (np.sum(g, 0) + n * np.sum(g * n, 0)) / g.shape[1]),
+        build(lambda g, n: g - np.sum(g, 0) / len(g[0]) - n * np.sum(g * n, 0) / len(g[0])),
+    ],
     "a factor is missing": [
         build(lambda g, n: g - np.mean(g, 0) - np.mean(g * n, 0)),
         build(lambda g, n: g - (np.sum(g, 0) + np.sum(g * n, 0)) / len(g)),

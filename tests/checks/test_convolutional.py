@@ -72,6 +72,15 @@ def over(*axes, keepdims=True):
     return function
 
 
+def mixed(of_mean, of_variance, keepdims=True):
+    def function(inputs, gamma, beta, epsilon):
+        centered = inputs - tf.reduce_mean(inputs, of_mean, keepdims)
+        variance = tf.reduce_mean(centered**2, of_variance, keepdims)
+        return gamma * centered / tf.sqrt(variance + epsilon) + beta
+
+    return function
+
+
 def in_numpy(*axes, keepdims=True):
     def function(inputs, gamma, beta, epsilon):
         inputs, gamma, beta = map(np.array, (inputs, gamma, beta))
@@ -116,7 +125,13 @@ def one_pass(inputs, gamma, beta, epsilon):
 
 
 BESTIARY = {
-    "statistics over the batch only": [over(0), over(0, keepdims=False), flattened_to_units],
+    "statistics over the batch only": [
+        over(0),
+        over(0, keepdims=False),
+        flattened_to_units,
+        mixed((0, 1, 2), (0,)),
+        mixed((0,), (0, 1, 2)),
+    ],
     "statistics over the positions only": [
         over(1, 2),
         over(1, 2, keepdims=False),
@@ -128,6 +143,7 @@ BESTIARY = {
         over(1, 2, 3),
         normalization.layer_norm_by_hand,
         over(-1, keepdims=False),
+        mixed((3,), (3,), keepdims=False),
     ],
     "one mean for all channels": [over(0, 1, 2, 3), in_numpy(0, 1, 2, 3, keepdims=False)],
     "channels first": [

@@ -128,6 +128,10 @@ BESTIARY = {
         build(scale=lambda g, b, v, e: g / tf.sqrt(v + e) + b),
         lambda w, c, g, b, m, v, e: (w * (g / tf.sqrt(v + e) + b), c),
     ],
+    "the shift added to the weights": [
+        lambda *a: (right(*a)[0] + right(a[0], 0 * a[1], *a[2:])[1], right(*a)[1]),
+        lambda *a: (right(*a)[0] + a[3], right(*a)[1]),
+    ],
     "the bias is not used": [
         build(shift=lambda c, a, g, b, m: b - a * m),
         bias(lambda c, a, g, b, m: b - m * a),

@@ -86,6 +86,11 @@ def transposed(inputs, gamma, beta, epsilon):
     return tf.transpose(normalized) * gamma + beta
 
 
+def normalized_in_numpy(inputs, gamma, beta, epsilon):
+    array = inputs.numpy()
+    return gamma * ((array - array.mean(0)) / np.sqrt(array.var(0) + epsilon)) + beta
+
+
 RIGHT = [
     batch_norm.batch_norm_by_hand,
     batch_norm.batch_norm_builtin,
@@ -97,6 +102,7 @@ RIGHT = [
     loop,
     python_lists,
     WithKeras(),
+    normalized_in_numpy,
     standard_deviation,
     transposed,
 ]
@@ -180,11 +186,6 @@ def variance_stopped(inputs, gamma, beta, epsilon):
     return gamma * (inputs - mean) / sqrt(tf.stop_gradient(variance) + epsilon) + beta
 
 
-def normalized_in_numpy(inputs, gamma, beta, epsilon):
-    array = inputs.numpy()
-    return gamma * ((array - array.mean(0)) / np.sqrt(array.var(0) + epsilon)) + beta
-
-
 def for_one_size(inputs, gamma, beta, epsilon):
     mean = tf.reduce_sum(inputs, 0) / 5
     return gamma * (inputs - mean) / sqrt(mean_of(square(inputs - mean), 0) + epsilon) + beta
@@ -258,6 +259,10 @@ BESTIARY = {
         build(center=False),
         lambda x, g, b, e: g * x / tf.sqrt(np.var(x, 0) + e) + b,
     ],
+    "brackets are missing": [
+        lambda x, g, b, e: g * (x - mean_of(x, 0) / sqrt(tf.math.reduce_variance(x, 0) + e)) + b,
+        lambda x, g, b, e: g * (x - np.mean(x, 0) / np.sqrt(np.var(x, 0) + e)) + b,
+    ],
     "the division is missing": [
         build(deviation=lambda v, e: 1.0),
         lambda x, g, b, e: g * (x - np.mean(x, 0)) + b,
@@ -295,7 +300,6 @@ BESTIARY = {
         numpy_in_the_midst,
         stopped,
         variance_stopped,
-        normalized_in_numpy,
         plain_numpy,
     ],
     "a wrong value": [
@@ -430,3 +434,9 @@ def test_no_two_mistakes_look_alike():
         for other, its_value in zip(mistakes, values, strict=True):
             if name != other:
                 assert not agree(value, its_value, 1e-3), (name, other)
+
+
+def test_it_says_whether_the_gradient_was_looked_at():
+    assert "gradient is right" in str(checks.forward(batch_norm.batch_norm_by_hand))
+    for function in (numpy_alone, normalized_in_numpy):
+        assert "gradient was not looked at" in " ".join(str(checks.forward(function)).split())

@@ -248,6 +248,7 @@ BESTIARY = {
     "number of results": [build(end=lambda o, m, v: o), build(end=lambda o, m, v: (o, (m, v)))],
     "a result is missing": [
         build(end=lambda o, m, v: (o, None, None)),
+        lambda *a: build()(*a) if a[5] else None,
         lambda *a: (build()(*a)[0], *((a[3], None) if not a[5] else build()(*a)[1:])),
     ],
     "an exception": [
