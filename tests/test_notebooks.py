@@ -87,8 +87,9 @@ def test_outputs_are_clean(notebook):
 
 def test_progress_bars_are_finished(notebook):
     bars = re.findall(r"training: +(\d+)%", str([cell.outputs for cell in code_cells(notebook)]))
-    assert bars
-    assert set(bars) == {"100"}
+    trains = any("train(" in cell.source for cell in code_cells(notebook))
+    assert bars or not trains
+    assert set(bars) <= {"100"}
 
 
 def test_made_on_real_mnist(notebook):

@@ -313,3 +313,16 @@ def test_07_3():
     found = short("07.3", budget=0.05)
     shares = [found[f"ε over the variance of z, rate {rate}"] for rate in (0.003, 0.03, 0.3)]
     assert shares[0] > shares[1] > shares[2] > 0
+
+
+def test_08_1():
+    found = short("08.1")
+    assert found["the check says"] == "cancellation"
+    assert found["mean relative error, mean of 100"] < 0.01
+    assert found["mean relative error, mean of 3,000"] > 0.1
+
+
+def test_08_2():
+    found = short("08.2")
+    assert found["batches of 2"] == pytest.approx(2)
+    assert found["batches of 60"] == pytest.approx(60 / 59)

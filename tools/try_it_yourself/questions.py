@@ -9,7 +9,7 @@ from importlib import import_module
 from bn_tutorial.lesson import within_budget  # first: it starts TensorFlow quietly
 from bn_tutorial.mnist import Datasets, load_mnist
 
-CHAPTERS = ("01", "02", "03", "04", "05", "06", "07")
+CHAPTERS = ("01", "02", "03", "04", "05", "06", "07", "08")
 SEED, BATCH_SIZE, LEARNING_RATE = 0, 60, 0.01  # the same in all notebooks, but for chapter 6
 
 Result = float | str | list[float]
