@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from bn_tutorial.checks.results import CheckResult
+from bn_tutorial.checks.results import CheckResult, wrap
 
 # Of the largest right number. Right functions differ by a hundredth of that in float32, mistakes by
 # ten times as much or more.
 TOLERANCE = 1e-4
-WIDTH = 92
 
 
 @dataclass(frozen=True)
@@ -162,5 +160,4 @@ def conclude(
 
 
 def _written(title: str, text: str) -> str:
-    paragraphs = (textwrap.fill(line, WIDTH, subsequent_indent="") for line in text.split("\n"))
-    return "\n".join([title, *paragraphs])
+    return f"{title}\n{wrap(text)}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
+
+WIDTH = 92
 
 
 @dataclass(frozen=True)
@@ -23,3 +26,8 @@ class CheckResult:
         return self.text
 
     __repr__ = __str__  # what a cell shows
+
+
+def wrap(text: str) -> str:
+    """The same text in lines that a cell's output has room for."""
+    return "\n".join(textwrap.fill(line, WIDTH) for line in text.split("\n"))

@@ -18,6 +18,8 @@ Split = Callable[[np.ndarray, int], Iterable[np.ndarray]]
 Share = tuple[np.ndarray, np.ndarray]  # images and classes
 TrainStep = Callable[[list[BatchNormNetwork], list[Share]], object]
 
+STEPS = 40
+
 
 class WatchedBatchNormalization(keras.layers.BatchNormalization):
     """BN that remembers whether it has ever normalised by a batch."""
@@ -43,8 +45,8 @@ def check_frozen(fine_tune: FineTune, data: Datasets, *, hint: bool = False) -> 
 
 def _examine_frozen(fine_tune: FineTune, data: Datasets) -> str:
     backbone, head = _trained_parts(data)
-    images, classes = probes.batches(data.train, 30)
-    images = 1 - images
+    images, classes = probes.batches(data.train, STEPS)
+    images = 0.5 + 0.5 * images
     frozen, started = backbone.get_weights(), head.get_weights()
     for layer in backbone.layers:
         layer.used_batch = False
@@ -52,7 +54,7 @@ def _examine_frozen(fine_tune: FineTune, data: Datasets) -> str:
     moved = [
         variable.path
         for variable, before in zip(backbone.weights, frozen, strict=True)
-        if not np.array_equal(variable, before)
+        if not np.array_equal(variable.numpy(), before)
     ]
     if any("moving" in path for path in moved) and not any("kernel" in path for path in moved):
         raise NotMendedError(
@@ -78,11 +80,12 @@ def _examine_frozen(fine_tune: FineTune, data: Datasets) -> str:
 
 def _trained_parts(data: Datasets) -> tuple[keras.Model, keras.Model]:
     keras.utils.set_random_seed(0)
-    norm = WatchedBatchNormalization(momentum=0.9)
-    hidden = [keras.layers.Dense(32, use_bias=False), norm, keras.layers.ReLU()]
-    backbone = keras.Sequential([keras.Input([784]), *hidden])
+    dense = keras.layers.Dense(32, use_bias=False, name="dense")
+    norm = WatchedBatchNormalization(momentum=0.9, name="normalize")
+    layers = [keras.Input([784]), dense, norm, keras.layers.ReLU()]
+    backbone = keras.Sequential(layers, name="backbone")
     head = keras.Sequential([keras.Input([32]), keras.layers.Dense(10)])
-    probes.fit(keras.Sequential([backbone, head]), *probes.batches(data.train, 30))
+    probes.fit(keras.Sequential([backbone, head]), *probes.batches(data.train, STEPS))
     return backbone, head
 
 
@@ -119,13 +122,13 @@ def _require_fair_batches(
     if left_out:
         raise NotMendedError(
             "samples are left out",
-            f"{case}: {left_out} of the samples are in no batch. If the order is not drawn anew "
-            "these never count at all, and here each of them should.",
+            f"{case}: samples that are in no batch: {left_out}. Here each sample should count, "
+            "in each epoch.",
         )
     if counts.max() > 1 or len(numbers) > len(order):
         raise NotMendedError(
             "samples count twice",
-            f"{case}: {np.sum(counts > 1)} of the samples are in more than one place. A batch of "
+            f"{case}: samples that are in more than one place: {np.sum(counts > 1)}. A batch of "
             "one sample and its copies has no variance either; one filled up with others counts "
             "them twice.",
         )
@@ -189,7 +192,7 @@ def _moments(network: BatchNormNetwork, images: np.ndarray) -> tuple[np.ndarray,
 def _require_one_network(replicas: Sequence[BatchNormNetwork]) -> None:
     one, other = replicas
     pairs = list(zip(one.variables, other.variables, strict=True))
-    parted = [a for a, b in pairs if not np.allclose(a, b, rtol=1e-4, atol=1e-5)]
+    parted = [a for a, b in pairs if not np.allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)]
     if any(variable.trainable for variable in parted):
         raise NotMendedError(
             "the weights part", "The trained variables of the replicas are no longer the same."
@@ -210,7 +213,8 @@ def _require_statistics_of_both(
 ) -> None:
     """After the first step, which started from a population of 0 and 1."""
     population = replica.layers[0].batch_norm
-    found = np.array(population.pop_mean) / 0.1, (np.array(population.pop_var) - 0.9) / 0.1
+    mean, variance = population.pop_mean.numpy(), population.pop_var.numpy()
+    found = mean / 0.1, (variance - 0.9) / 0.1
     averaged = tuple(np.mean(values, axis=0) for values in zip(*of_shares, strict=True))
     if any(_near(found, expected) for expected in (averaged, pooled)):
         return

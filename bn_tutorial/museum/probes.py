@@ -87,8 +87,8 @@ def require_batch_norm(model: keras.Model, images: np.ndarray, layers: int) -> N
     if found < layers:
         raise NotMendedError(
             "batch normalization taken out",
-            f"The network has {found} BN layers of its own, and should have {layers}. Without BN "
-            "the symptom is gone and so is what BN was there for: the mistake is not found.",
+            f"BN layers in the network: {found}, expected: {layers}. Without BN the symptom is "
+            "gone, and so is what BN was there for. The mistake is not found.",
         )
     if not depends_on_neighbours(model, images, training=True):
         raise NotMendedError(

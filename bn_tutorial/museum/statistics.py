@@ -15,6 +15,7 @@ from bn_tutorial.museum import probes
 from bn_tutorial.museum.verdicts import AS_IT_WAS, NotMendedError, judge
 
 PAPER = 4000  # what the camera counts where there is no ink
+ALONE = 25  # images that are predicted one at a time
 
 
 def check_nan(
@@ -77,20 +78,24 @@ def _require_standardized(
             "another shape or type",
             f"Expected float32 {easy.shape}, found {found.dtype.name} {tuple(found.shape)}.",
         )
-    if not np.allclose(found, _exact(easy), atol=0.1):
-        raise NotMendedError(
-            "not standardised",
-            "A batch with mean 1 and standard deviation 2 does not come out with mean 0 and "
-            "variance 1 in each column.",
-        )
-    found = np.array(standardize(tf.constant(small)))
-    if not np.allclose(found, _exact(small), atol=0.1):
+    for batch in (easy, small):
+        found = np.array(standardize(tf.constant(batch)))
+        expected = _exact(batch)
+        if np.allclose(found, expected, atol=0.1):
+            continue
+        shrunk = found * (expected.std(axis=0) / np.maximum(found.std(axis=0), 1e-9))
+        if found.std() > expected.std() or not np.allclose(shrunk, expected, atol=0.1):
+            raise NotMendedError(
+                "not standardised",
+                f"Columns with mean {batch.mean():.2f} and standard deviation {batch.std():.2f} "
+                "do not come out with mean 0 and variance 1.",
+            )
         raise NotMendedError(
             "a larger epsilon",
-            "A unit with a standard deviation of 0.05 should come out with "
-            f"{_exact(small).std():.2f}, and comes out with {found.std():.2f}. Beside so large an "
-            "ε small variances do not count: such units are no longer standardised, and whether "
-            "there is a NaN depends on the data.",
+            f"Columns with a standard deviation of {batch.std():.2f} should come out with "
+            f"{expected.std():.2f}, and come out with {found.std():.2f}. Beside so large an ε the "
+            "variance does not count: such units are no longer standardised, and whether there "
+            "is a NaN depends on the data.",
         )
 
 
@@ -121,26 +126,24 @@ def _examine_predict(predict: Predict, data: Datasets) -> str:
     model = keras.Sequential([keras.Input([784]), hidden, keras.layers.Dense(10)])
     probes.fit(model, standardize_like(training_images, training_images), classes)
 
-    def right(images: np.ndarray, answers: np.ndarray) -> float:
-        return np.mean(answers.argmax(axis=1) == data.test.classes[: len(images)])
-
-    images = data.test.images[:100]
-    together = np.array(predict(model, images, training_images))
+    images, answers = data.test.images[:100], data.test.classes[:ALONE]
+    together = np.array(predict(model, images, training_images))[:ALONE]
     alone = np.concatenate(
-        [predict(model, images[i : i + 1], training_images) for i in range(len(images))]
+        [predict(model, images[i : i + 1], training_images) for i in range(ALONE)]
     )
-    both = f"alone {right(images, alone):.0%} are right, together {right(images, together):.0%}"
+    shares = [np.mean(logits.argmax(axis=1) == answers) for logits in (alone, together)]
+    both = f"{ALONE} test images: alone {shares[0]:.0%} are right, among 100 {shares[1]:.0%}"
     if not _agree(alone, together):
+        if shares[0] < shares[1] - 0.1:
+            raise NotMendedError(AS_IT_WAS, f"{both}.")
         apart = np.abs(alone - together).max()
-        if right(images, alone) < right(images, together) - 0.1:
-            raise NotMendedError(AS_IT_WAS, f"100 test images: {both}.")
         raise NotMendedError(
             "neighbours still count",
-            f"100 test images: {both}. But a logit changes by up to {apart:.2g} with who else is "
-            "in the batch: the influence has become small, and is not gone.",
+            f"{both}. But a logit changes by up to {apart:.2g} with who else is in the batch: the "
+            "influence has become small, and is not gone.",
         )
-    _require_statistics_of_training(alone, model, images, training_images, data.test.images)
-    return f"100 test images: {both}, and their logits are the same."
+    _require_statistics_of_training(alone, model, images[:ALONE], training_images, data.test.images)
+    return f"{both}, and their logits are the same."
 
 
 def _require_statistics_of_training(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bn_tutorial.checks.results import CheckResult
+from bn_tutorial.checks.results import CheckResult, wrap
 
 AS_IT_WAS = "as it was"
 ERROR = "an error"
@@ -43,14 +43,14 @@ def judge(exhibit: str, hint: bool, examine: Callable[[], str]) -> CheckResult:
             that is not.
     """
     try:
-        return CheckResult(True, None, f"Mended. {examine()}")
+        return CheckResult(True, None, wrap(f"Mended. {examine()}"))
     except NotMendedError as verdict:
         mistake, text = verdict.mistake, verdict.text
     except (Exception, SystemExit) as error:  # noqa: BLE001, whatever the reader's code raises
         words = " ".join(str(error).split())
         words = words if len(words) <= 300 else f"{words[:300]} …"
         mistake, text = ERROR, f"Your code raised {type(error).__name__}: {words}"
-    text = f"Not mended ({mistake}). {text}"
+    text = wrap(f"Not mended ({mistake}). {text}")
     if hint:
         notebook, heading = WHERE_TO_LOOK[exhibit]
         text += f"\nWhere to look: notebook {notebook}, section “{heading}”."

@@ -16,7 +16,8 @@ from bn_tutorial.checks import (
     normalizing,
     population_statistics,
 )
-from bn_tutorial.checks.mistakes import WIDTH, Mistake, Place, agree, recognise
+from bn_tutorial.checks.mistakes import Mistake, Place, agree, recognise
+from bn_tutorial.checks.results import WIDTH
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MODULES = (
