@@ -385,6 +385,12 @@ def put_back(backbone, *rest):
     backbone.set_weights(before)
 
 
+def a_copy(backbone, *rest):
+    copy = keras.models.clone_model(backbone)
+    copy.set_weights(backbone.get_weights())
+    train_head(copy, *rest, training=True)
+
+
 def momentum_of_one(backbone, *rest):
     backbone.layers[1].momentum = 1.0
     train_head(backbone, *rest, training=True)
@@ -401,6 +407,7 @@ FROZEN = {
     "not trainable": (not_trainable, None),
     "features first": (features_first, None),
     "put back": (put_back, "features of another network"),
+    "a copy moves": (a_copy, "features of another network"),
     "momentum of one": (momentum_of_one, "features of another network"),
     "all trained": (all_of_it, "the backbone is trained"),
     "nothing": (lambda *parts: None, "nothing is trained"),
@@ -450,6 +457,7 @@ SPLIT = {
     "filled up": (fill_up, "samples count twice"),
     "one batch": (lambda numbers, size: [numbers], "another batch size"),
     "works for this number": (lambda numbers, size: split(numbers, size - 1), AS_IT_WAS),
+    "an empty one": (lambda numbers, size: [numbers[:size], numbers[size:], []], "an empty batch"),
     "nothing": (lambda numbers, size: [], "samples are left out"),
 }
 

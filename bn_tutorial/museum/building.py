@@ -14,6 +14,7 @@ from bn_tutorial.museum.verdicts import AS_IT_WAS, NotMendedError, judge
 
 BuildModel = Callable[[], keras.Model]
 STEPS = 100
+FIRST_STEPS = 50
 CHANCE = 0.25  # below that, a network has learnt next to nothing
 
 
@@ -31,13 +32,13 @@ def check_stuck_at_chance(
 
 
 def _examine_learning(build_model: BuildModel, data: Datasets) -> str:
-    images, classes = probes.batches(data.train, STEPS // 2)
+    images, classes = probes.batches(data.train, FIRST_STEPS)
     model = probes.fit(probes.build(build_model), images, classes)
     found = probes.accuracy(model, data.test.images, data.test.classes)
     if found < CHANCE:
         raise NotMendedError(
             AS_IT_WAS,
-            f"After {STEPS // 2} steps the test accuracy is {found:.3f}; chance is about 0.1. "
+            f"After {FIRST_STEPS} steps the test accuracy is {found:.3f}; chance is about 0.1. "
             "Look at what leaves the first hidden layer, and at the gradients that come back to "
             "it.",
         )
@@ -47,11 +48,11 @@ def _examine_learning(build_model: BuildModel, data: Datasets) -> str:
     if found < expected - 0.15:
         raise NotMendedError(
             "a slow start",
-            f"The network learns, but after {STEPS // 2} steps its test accuracy is {found:.3f}, "
+            f"The network learns, but after {FIRST_STEPS} steps its test accuracy is {found:.3f}, "
             f"where the usual one has {expected:.3f}. It first has to leave the place where it "
             "was stuck: the cause is smaller, and still there.",
         )
-    return f"After {STEPS // 2} steps the test accuracy is {found:.3f}, with BN in both layers."
+    return f"After {FIRST_STEPS} steps the test accuracy is {found:.3f}, with BN in both layers."
 
 
 def _usual_network() -> keras.Model:
@@ -76,7 +77,7 @@ def check_bad_in_evaluation(
 
 
 def _examine_evaluation(build_model: BuildModel, data: Datasets) -> str:
-    images, classes = probes.batches(data.train, 2 * STEPS)
+    images, classes = probes.batches(data.train, STEPS)
     model = probes.fit(probes.build(build_model), images, classes)
     _require_no_neighbours(model, images[:16])
     images, classes = images[-1000:], classes[-1000:]

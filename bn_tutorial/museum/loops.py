@@ -22,13 +22,14 @@ STEPS = 40
 
 
 class WatchedBatchNormalization(keras.layers.BatchNormalization):
-    """BN that remembers whether it has ever normalised by a batch."""
+    """BN that remembers whether any of its kind has normalised by a batch, copies too."""
 
     used_batch = False
 
     def call(self, inputs: object, training: bool | None = None, mask: object = None) -> object:
         """As `BatchNormalization`'s."""
-        self.used_batch = self.used_batch or bool(training and self.trainable)
+        if training and self.trainable:
+            WatchedBatchNormalization.used_batch = True
         return super().call(inputs, training=training, mask=mask)
 
 
@@ -48,8 +49,7 @@ def _examine_frozen(fine_tune: FineTune, data: Datasets) -> str:
     images, classes = probes.batches(data.train, STEPS)
     images = 0.5 + 0.5 * images
     frozen, started = backbone.get_weights(), head.get_weights()
-    for layer in backbone.layers:
-        layer.used_batch = False
+    WatchedBatchNormalization.used_batch = False
     fine_tune(backbone, head, images, classes)
     moved = [
         variable.path
@@ -64,7 +64,7 @@ def _examine_frozen(fine_tune: FineTune, data: Datasets) -> str:
         raise NotMendedError("the backbone is trained", f"These have moved: {', '.join(moved)}.")
     if all(map(np.array_equal, started, head.get_weights())):
         raise NotMendedError("nothing is trained", "The head is as it was, too. It should learn.")
-    if any(getattr(layer, "used_batch", False) for layer in backbone.layers):
+    if WatchedBatchNormalization.used_batch:
         raise NotMendedError(
             "features of another network",
             "The backbone has the numbers it had before. But while the head was trained, the "
@@ -118,6 +118,8 @@ def _require_fair_batches(
     lengths = [len(batch) for batch in found]
     if min(lengths, default=0) == 1 and len(taken) == len(order):
         raise NotMendedError(AS_IT_WAS, f"{case}: there is a batch of one.")
+    if 0 in lengths:
+        raise NotMendedError("an empty batch", f"{case}: there is a batch of none.")
     left_out = np.setdiff1d(order, numbers).size
     if left_out:
         raise NotMendedError(

@@ -100,8 +100,8 @@ def _network(seed: int) -> keras.Model:
 def torch_state(data: Datasets) -> State:
     """The numbers of a small trained network as PyTorch would name, shape and compute them.
 
-    Linear, BatchNorm1d, ReLU, Linear. Weight decay has made the weights of the first layer small,
-    as it does with weights before BN, and so are the variances.
+    Linear, BatchNorm1d, ReLU, Linear. After training the weights before BN are made small, as
+    weight decay would make them, and with them the variances.
 
     Returns:
         "fc1.weight" `[64, 784]`, "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var",
