@@ -17,7 +17,7 @@ To answer a question of a chapter:
    Decorate it: `@question("NN.2")`. A new module's name goes to `questions.CHAPTERS`.
 2. `python -m tools.try_it_yourself --save NN.2`, on an idle machine.
 3. Write the answer below the question, folded, from the numbers printed.
-4. In `tests/test_try_it_yourself.py` assert what of it holds on few steps.
+4. In `tests/test_questions_in_short.py` assert what of it holds on few steps.
 
 A question whose answer has no number, such as "examine a model of your own", needs no function.
 """
