@@ -59,8 +59,8 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
 def measure_gradient_norms(network: Network, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The loss's gradient for what each activation function is fed: its norm, layer by layer.
 
-    In float64, on a copy. Fifty layers shrink or enlarge a gradient beyond what float32 holds: it
-    ends at 1e-45, and the square of a norm is there at 1e-23.
+    In float64, on a copy. Fifty layers shrink or enlarge a gradient beyond what float32 holds. It
+    ends at 1e-45, so the square of a norm below 1e-23 is 0 there.
 
     Args:
         network: one of `networks`; it is left as it was.

@@ -103,8 +103,8 @@ def train(
         batch_size: samples a step.
         learning_rate: of gradient descent; one for all, or one for each by name.
         record_every: steps from one record to the next.
-        weight_decay: λ; each step, matrices shrink by the factor 1 − rate · λ. One for all, or one
-            for each by name. Biases, `gamma` and `beta` don't shrink.
+        weight_decay: λ; each step, matrices and kernels shrink by the factor 1 − rate · λ. One for
+            all, or one for each by name. Biases, `gamma` and `beta` don't shrink.
         observe: what else to record of each network: a function of the network and of the test
             images, float32 `[n, 784]`. It is compiled, and must not change the network.
         stop_when_diverged: whether a loss that is not finite ends the training with an error. If
