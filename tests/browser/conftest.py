@@ -1,0 +1,130 @@
+"""A real browser: Chromium or Chrome, driven by selenium.
+
+Without one the tests here are skipped, with a line that says how to get one. With
+BN_TUTORIAL_BROWSER=required that is a failure: so CI cannot pass without having looked.
+"""
+
+import base64
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "build" / "screenshots"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOW_TO_GET_ONE = (
+    "no browser to test with: on Debian and Ubuntu, apt install chromium chromium-driver; "
+    "elsewhere, Chrome and the chromedriver of the same version"
+)
+# Nothing but the page under test may use the network.
+QUIET = (
+    "--headless=new",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--force-prefers-reduced-motion",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """All that needs a browser is marked so; `make unit` leaves it out."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def _give_up(reason):
+    if os.environ.get("BN_TUTORIAL_BROWSER") == "required":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _first_found(names):
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def start_browser(tmp_path_factory):
+    """A function that starts one more browser; all are closed at the end."""
+    binary, driver = _first_found(BROWSERS), _first_found(["chromedriver"])
+    if not (binary and driver):
+        _give_up(HOW_TO_GET_ONE)
+    started = []
+
+    def start(*arguments):
+        options = webdriver.ChromeOptions()
+        options.binary_location = binary
+        for argument in (
+            *QUIET,
+            f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+            *arguments,
+        ):
+            options.add_argument(argument)
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            options.add_argument("--no-sandbox")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        try:
+            started.append(webdriver.Chrome(options, Service(driver)))
+        except WebDriverException as error:
+            _give_up(f"{binary} does not start: {error.msg}")
+        return started[-1]
+
+    yield start
+    for driver_of_one in started:
+        driver_of_one.quit()
+
+
+@pytest.fixture(scope="session")
+def _shared_browser(start_browser):
+    return start_browser()
+
+
+@pytest.fixture
+def browser(_shared_browser):
+    """The browser, wide, light, on an empty page, with empty logs."""
+    _shared_browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    _shared_browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    _shared_browser.get("about:blank")
+    for log in ("browser", "performance"):
+        _shared_browser.get_log(log)
+    return _shared_browser
+
+
+@pytest.fixture(scope="session")
+def resize():
+    """Give the page a width and a height in CSS pixels; 360 is a telephone's width."""
+
+    def change(browser, width, height=900):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def screenshot():
+    """Leave what the browser shows in build/screenshots; `whole` takes all of a long page."""
+
+    def take(browser, name, whole=False):
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        options = {"format": "png", "captureBeyondViewport": whole}
+        if whole:
+            size = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+            options["clip"] = {**size, "scale": 1}
+        image = browser.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
+        path = SCREENSHOTS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.png"
+        path.write_bytes(base64.b64decode(image))
+        return path
+
+    return take
