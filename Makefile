@@ -91,10 +91,10 @@ lint: $(INSTALLED)  ## check style, types hinted, docstrings; package, tests and
 	$(BIN)/python -m ruff format --check .
 
 unit: $(INSTALLED) $(KERNEL_SETTINGS)  ## the tests of the package, in a minute
-	$(PYTEST) -m "not end_to_end"
+	$(PYTEST) -m "not end_to_end and not browser"
 
 end-to-end: $(INSTALLED) $(KERNEL_SETTINGS)  ## make, the wheel, a kernel and processes, from outside
-	$(PYTEST) -m "end_to_end$(if $(SLOW),, and not slow)"
+	$(PYTEST) -m "end_to_end and not browser$(if $(SLOW),, and not slow)"
 
 # On MNIST if it can be had, and on the embedded digits: the claims a notebook asserts must hold on
 # both. They are copies with fewer steps. Only cells that ask for it have their output compared.
