@@ -3,6 +3,8 @@
 PYTHON := python3 python3.13 python3.12 python3.11 python
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
+comma := ,
+
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 else
@@ -52,7 +54,7 @@ NBVAL := $(PYTEST) -p no:cacheprovider --dist loadfile --nbval-lax --nbval-curre
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run run-all test test-full unit end-to-end lint notebooks lab refresh lock bench fuzz clean
+.PHONY: help run run-all test test-full unit end-to-end lint notebooks lab site refresh lock bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -130,13 +132,32 @@ refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in plac
 	$(BIN)/python tools/readme_figure.py
 
 # In an environment of its own: what makes the lock is no part of what it locks.
-lock: build/uv/installed  ## make requirements.lock again, from pyproject.toml
+lock: build/uv/installed  ## make both requirements.lock again, from pyproject.toml
 	build/uv/$(notdir $(BIN))/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
 		--no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
+	build/uv/$(notdir $(BIN))/uv pip compile --group site --universal --python-version 3.11 \
+		--no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade -o site/requirements.lock
 
 build/uv/installed: $(INSTALLED)
 	$(BIN)/python -m venv --clear build/uv
 	build/uv/$(notdir $(BIN))/python -m pip --disable-pip-version-check install --quiet uv==0.9.*
+	@touch $@
+
+# Everything about the site is in an environment of its own, without TensorFlow.
+SITE_BIN := build/site-environment/$(notdir $(BIN))
+export BN_TUTORIAL_REPOSITORY
+export BN_TUTORIAL_BRANCH
+export BN_TUTORIAL_SITE
+site: build/site-environment/installed  ## the notebooks as web pages, in build/site; no TensorFlow
+	rm -rf build/site
+	$(SITE_BIN)/python site/gather.py build/site-source
+	$(SITE_BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env \
+		--doctree-dir build/site-doctrees --conf-dir site build/site-source build/site
+	@echo "The site: $(abspath build/site/index.html)"
+
+build/site-environment/installed: site/requirements.lock
+	$(call make-environment,build/site-environment,320 MB$(comma) half a minute)
+	$(SITE_BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r site/requirements.lock
 	@touch $@
 
 bench: $(INSTALLED)  ## speed, side by side; writes benchmarks/README.md
@@ -149,7 +170,8 @@ clean:  ## remove the environment and all results; downloaded data stay
 	rm -rf .venv build notebooks/checkpoints .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): requirements.lock pyproject.toml
+# $(call make-environment,FOLDER,SIZE): a virtual environment with the first Python that will do.
+define make-environment
 	@found=; seen=; for python in $(PYTHON); do \
 		version=$$("$$python" --version 2>&1) || continue; \
 		if "$$python" -c "$(SUITABLE)"; then found="$$python"; break; fi; \
@@ -161,8 +183,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	if ! "$$found" -c "import ensurepip, venv" 2>/dev/null; then \
 		echo "$$found has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
 	fi; \
-	echo "Setting up .venv with $$("$$found" --version) (about 3 GB, a few minutes the first time)"; \
-	"$$found" -m venv --clear .venv
+	echo "Setting up $(1) with $$("$$found" --version) ($(2))"; \
+	"$$found" -m venv --clear $(1)
+endef
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(call make-environment,.venv,about 3 GB$(comma) a few minutes the first time)
 	$(install)
 	@touch $@
 

@@ -212,8 +212,8 @@ def main() -> None:
     write(
         f"{machine()}. {options.rounds} rounds of {options.steps:,} steps.\n\n"
         f"{comparison_table(results)}\n\n![Steps a second](speed.png)\n\n"
-        f"### Where the rest goes\n\nMedians of {part_rounds} rounds.\n\n{parts_table(parts)}\n\n"
-        f"### How the cost grows\n\n{growth_table(grown)}"
+        f"## Where the rest goes\n\nMedians of {part_rounds} rounds.\n\n{parts_table(parts)}\n\n"
+        f"## How the cost grows\n\n{growth_table(grown)}"
     )
     print(comparison_table(results))
 

@@ -140,7 +140,7 @@ class GhostBatchNormLayer(BatchNormLayer):
 
 
 class GhostBatchNormNetwork(Network):
-    """A network of `GhostBatchNormLayer`s, each with as many shares."""
+    """A network of layers of the kind `GhostBatchNormLayer`, each with as many shares."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ def initial_weights(
 
     Args:
         seed: of NumPy's generator.
-        scheme: "normal" draws from N(0, `deviation`²), as the article does with 1; "glorot" from
+        scheme: "normal" draws from N(0, `deviation²`), as the article does with 1; "glorot" from
             the uniform distribution on ±√(6 / (inputs + outputs)), as Keras does (Glorot and
             Bengio, 2010); "he" from N(0, 2 / inputs), for ReLU (He et al., 2015).
         layer_sizes: units a layer, the images' 784 first, the 10 classes last.

@@ -1,0 +1,80 @@
+"""The site's settings, for Sphinx. `site/README.md` says which of them you may want to change."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "site"))
+
+project = "Batch normalization in TensorFlow 2"
+html_title = project
+language = "en"
+
+# Where the repository is published, such as https://github.com/OWNER/NAME; empty: nowhere yet.
+repository = os.environ.get("BN_TUTORIAL_REPOSITORY", "").rstrip("/")
+branch = os.environ.get("BN_TUTORIAL_BRANCH", "main")
+# Where the site itself is published: a full address, with a slash at its end.
+html_baseurl = os.environ.get("BN_TUTORIAL_SITE", "")
+
+extensions = [
+    "myst_nb",
+    "autoapi.extension",
+    "sphinx.ext.napoleon",
+    "sphinx-mathjax-offline",
+]
+root_doc = "index"
+exclude_patterns = ["canvas.html"]
+
+# Notebooks are shown as they were committed.
+nb_execution_mode = "off"
+nb_render_markdown_format = "gfm"
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+# The reference comes from the source alone.
+autoapi_dirs = [str(ROOT / "bn_tutorial")]
+autoapi_root = "reference"
+autoapi_options = ["members", "show-module-summary", "show-inheritance"]
+autoapi_add_toctree_entry = False
+autoapi_member_order = "bysource"
+autoapi_keep_files = True
+autodoc_typehints = "signature"
+default_role = "code"  # docstrings put names between single backquotes
+
+html_theme = "sphinx_book_theme"
+html_static_path = [str(ROOT / "site" / "static")]
+html_css_files = ["site.css"]
+templates_path = [str(ROOT / "site" / "templates")]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_show_copyright = False
+pygments_style = "a11y-high-contrast-light"
+html_theme_options = {
+    "show_toc_level": 2,
+    "footer_content_items": [],
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "navigation_with_keys": False,
+    "show_navbar_depth": 1,
+    "navbar_start": [],  # the search stands in the sidebar
+    "navbar_center": [],
+    "navbar_end": [],
+    "navbar_persistent": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+if repository:
+    html_theme_options |= {
+        "repository_url": repository,
+        "repository_branch": branch,
+        "path_to_docs": "",
+        "use_repository_button": True,
+        "use_source_button": True,
+        "launch_buttons": {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        },
+    }

@@ -1,0 +1,255 @@
+"""The built site, as a reader meets it; `make browser` builds it first."""
+
+from urllib.parse import urlsplit
+
+import nbformat
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.browser.conftest import ROOT
+from tests.browser.site_pages import Page, network, served, target_of
+
+SITE = ROOT / "build" / "site"
+AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+WIDTHS = {"narrow": 360, "wide": 1280}
+THEMES = ("light", "dark")
+WITHOUT_TEXT = {"genindex.html", "py-modindex.html", "search.html"}
+# Of the reference, a few stand for all: its pages come from one template.
+OF_THE_REFERENCE = (
+    "reference/bn_tutorial/index.html",
+    "reference/bn_tutorial/batch_norm/index.html",
+)
+
+
+def pages():
+    return sorted(path for path in SITE.glob("**/*.html") if "_static" not in path.parts)
+
+
+def pages_to_walk():
+    names = [path.relative_to(SITE).as_posix() for path in pages()]
+    return [name for name in names if "reference/" not in name or name.endswith(OF_THE_REFERENCE)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built():
+    if not (SITE / "index.html").exists():
+        pytest.fail("there is no site in build/site: make site", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served(SITE) as root:
+        yield root
+
+
+def choose_theme(browser, theme):
+    """As the theme's own button does, which keeps the choice from page to page."""
+    browser.execute_script(
+        "for (const name of ['theme', 'mode'])"
+        "  { document.documentElement.dataset[name] = arguments[0];"
+        "    localStorage.setItem(name, arguments[0]); }",
+        theme,
+    )
+
+
+def open_page(browser, url):
+    browser.get(url)
+    wait = WebDriverWait(browser, 60)
+    wait.until(lambda b: b.execute_script("return document.readyState") == "complete")
+    browser.execute_async_script(
+        "const done = arguments[0], typeset = window.MathJax?.startup?.promise;"
+        "Promise.resolve(typeset).then(() => done());"
+    )
+
+
+def complaints(browser):
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def wider_than_the_page(browser):
+    """How many pixels the page can be scrolled sideways."""
+    return browser.execute_script(
+        "const root = document.documentElement; return root.scrollWidth - root.clientWidth;"
+    )
+
+
+@pytest.mark.parametrize("name", pages_to_walk())
+def test_page_at_both_widths_and_in_both_themes(name, browser, address, resize, screenshot):
+    resize(browser, WIDTHS["wide"])
+    open_page(browser, f"{address}/{name}")
+    for theme in THEMES:
+        choose_theme(browser, theme)
+        for label, width in WIDTHS.items():
+            resize(browser, width)
+            assert wider_than_the_page(browser) <= 0, f"{name} at {width} pixels"
+            screenshot(browser, f"site-{name.removesuffix('.html')}-{label}-{theme}")
+    assert not browser.find_elements(By.CSS_SELECTOR, "mjx-merror, .MathJax_Error")
+    unseen = browser.execute_script(
+        "const unseen = image => !image.getAttribute('alt') || !image.naturalWidth;"
+        "return [...document.querySelectorAll('article img')].filter(unseen).map(i => i.src);"
+    )
+    assert unseen == []
+    asked, failed = network(browser)
+    elsewhere = {url for url in asked if urlsplit(url).scheme in {"http", "https", "ws", "wss"}}
+    assert {f"http://{urlsplit(url).netloc}" for url in elsewhere} == {address}
+    assert failed == []
+    assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("name", pages_to_walk())
+def test_page_can_be_read_by_everybody(name, browser, address, resize, axe):
+    resize(browser, WIDTHS["wide"])
+    open_page(browser, f"{address}/{name}")
+    for theme in THEMES:
+        choose_theme(browser, theme)
+        assert axe(browser) == []
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """A function that gives axe-core's findings: WCAG 2.2 A and AA, contrast among them."""
+    if not AXE.exists():
+        pytest.fail("axe-core is not there: npm ci, as `make browser` does it", pytrace=False)
+    source = AXE.read_text(encoding="utf-8")
+
+    def examine(browser):
+        browser.execute_script(source)
+        violations = browser.execute_async_script(
+            "const done = arguments[0];"
+            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
+            "  .then(results => done(results.violations), error => done([String(error)]));"
+        )
+        return [
+            (found["id"], node["target"], node["failureSummary"])
+            for found in violations
+            for node in found["nodes"]
+        ]
+
+    return examine
+
+
+def test_axe_finds_what_it_looks_for(browser, axe):
+    browser.get(
+        "data:text/html,<html lang=en><title>t</title><p style='color:silver'>pale</p><img>"
+    )
+    assert {found for found, _, _ in axe(browser)} >= {"color-contrast", "image-alt"}
+
+
+def test_links_inside_the_site_lead_somewhere():
+    read = {path.resolve(): Page(path) for path in pages()}
+    dead = []
+    for path, page in read.items():
+        for link in page.links + page.embedded:
+            target = target_of(path, link)
+            if target is None:
+                continue
+            file, anchor = target
+            if not file.exists() or (file in read and anchor not in read[file].anchors):
+                dead.append((path.relative_to(SITE.resolve()).as_posix(), link))
+    assert dead == []
+    assert sum(len(page.links) for page in read.values()) > 1_000
+
+
+def test_nothing_is_embedded_from_elsewhere():
+    for path in pages():
+        for source in Page(path).embedded:
+            assert urlsplit(source).scheme in {"", "data"}, (path, source)
+            assert not urlsplit(source).netloc, (path, source)
+
+
+def test_each_notebook_has_its_page_with_all_its_figures():
+    for path in (ROOT / "notebooks").glob("**/[0-9][0-9]_*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        figures = sum(
+            "image/png" in output.get("data", {}) and "text/html" not in output.get("data", {})
+            for cell in notebook.cells
+            for output in cell.get("outputs", [])
+        )
+        page = (SITE / path.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
+        assert page.count("_images/") >= figures, path
+        assert "Traceback" not in page
+
+
+def test_without_an_address_no_page_offers_colab_or_binder():
+    for path in pages():
+        links = Page(path).links
+        assert not [link for link in links if "colab." in link or "mybinder." in link], path
+
+
+def test_from_notebook_to_notebook(browser, address):
+    open_page(browser, f"{address}/notebooks/01_naive_batch_norm.html")
+    (link,) = browser.find_elements(
+        By.CSS_SELECTOR, "article section a[href*='02_fixed_batch_norm']"
+    )
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
+    link.click()
+    WebDriverWait(browser, 30).until(lambda b: "02_fixed_batch_norm" in b.current_url)
+    assert "Fixed batch normalization" in browser.find_element(By.CSS_SELECTOR, "article h1").text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("population statistics", "02_fixed_batch_norm"), ("batch_norm_wrapper", "batch_norm/index")],
+)
+def test_search(words, expected, browser, address):
+    open_page(browser, f"{address}/search.html?q={words.replace(' ', '+')}")
+    WebDriverWait(browser, 30).until(
+        lambda b: any(
+            expected in link.get_attribute("href")
+            for link in b.find_elements(By.CSS_SELECTOR, "#search-results li a")
+        )
+    )
+    assert complaints(browser) == []
+
+
+def test_by_keyboard(browser, address, resize):
+    resize(browser, WIDTHS["wide"])
+    open_page(browser, f"{address}/index.html")
+    keyboard = browser.switch_to.active_element
+    keyboard.send_keys(Keys.TAB)
+    skip = browser.switch_to.active_element
+    assert "Skip to main content" in skip.text
+    skip.send_keys(Keys.ENTER)
+    assert browser.current_url.endswith("#main-content")
+    reached = set()
+    for _ in range(60):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        focused = browser.switch_to.active_element
+        outline = focused.value_of_css_property("outline-style")
+        shadow = focused.value_of_css_property("box-shadow")
+        assert "none" not in {outline} or shadow != "none", focused.get_attribute("outerHTML")
+        reached.add(focused.get_attribute("href"))
+    assert f"{address}/notebooks/01_naive_batch_norm.html" in reached
+
+
+def test_theme_switch_changes_the_background(browser, address, resize):
+    resize(browser, WIDTHS["wide"])
+    open_page(browser, f"{address}/index.html")
+    seen = set()
+    for _ in range(3):
+        browser.find_element(By.CSS_SELECTOR, ".theme-switch-button").click()
+        seen.add(
+            browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        )
+    assert len(seen) == 2
+
+
+def test_without_scripts_text_and_figures_are_there(browser, address):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(f"{address}/notebooks/02_fixed_batch_norm.html")
+        text = browser.find_element(By.TAG_NAME, "article").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert "Exponential smoothing" in text
+    assert "The single samples come out right." in text
+
+
+def test_from_the_disk(browser):
+    open_page(browser, (SITE / "notebooks" / "01_naive_batch_norm.html").as_uri())
+    assert browser.find_elements(By.CSS_SELECTOR, "mjx-container")
+    asked, failed = network(browser)
+    assert {urlsplit(url).scheme for url in asked} <= {"file", "data", "blob"}
+    assert failed == []
