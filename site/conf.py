@@ -46,6 +46,9 @@ default_role = "code"  # docstrings put names between single backquotes
 html_theme = "sphinx_book_theme"
 html_static_path = [str(ROOT / "site" / "static")]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+html_context = {"default_mode": "auto"}
+html_favicon = str(ROOT / "site" / "static" / "favicon.svg")
 templates_path = [str(ROOT / "site" / "templates")]
 html_copy_source = False
 html_show_sourcelink = False
@@ -58,7 +61,7 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
-    "show_navbar_depth": 1,
+    "collapse_navigation": True,
     "navbar_start": [],  # the search stands in the sidebar
     "navbar_center": [],
     "navbar_end": [],
