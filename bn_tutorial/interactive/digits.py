@@ -1,0 +1,186 @@
+"""A digit to draw, and the two answers of one set of weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bn_tutorial.batch_norm import EPSILON, batch_norm_builtin
+from bn_tutorial.figures.styles import COLORS
+from bn_tutorial.interactive.fragments import (
+    Fragment,
+    encode_bytes,
+    encode_half_floats,
+    make_fragment,
+)
+from bn_tutorial.mnist import Dataset
+from bn_tutorial.networks import LAYER_SIZES, BatchNormNetwork
+
+CLASSES = 10
+OF_EACH_CLASS = 6  # the images that travel along, 60 in all
+
+
+def draw_a_digit(
+    network: BatchNormNetwork, dataset: Dataset, seed: int = 0, language: str | None = None
+) -> Fragment:
+    """Paper to draw a digit on, and what the network answers by batch and by population statistics.
+
+    Both answers come from the same weights, rounded to float16. A slider gives the digit up to 59
+    companions in its batch: test images, six of each class.
+
+    Args:
+        network: trained, 784-100-100-10 with sigmoids; it is not changed.
+        dataset: where the images come from, the test set.
+        seed: chooses the images, and the companions.
+        language: "en", "zh", or None for the language of the page it is shown on, else English.
+
+    Returns:
+        What Jupyter shows as HTML.
+
+    Raises:
+        ValueError: another kind of network, or numbers in it that no float16 can hold; a class with
+            fewer than six images; an unknown language.
+    """
+    _require_network(network)
+    chosen = _choose_images(dataset, seed)
+    images, classes = dataset.images[chosen], dataset.classes[chosen]
+    naive_alone = int(batch_logits(network, images[:1])[0].argmax())
+    picks = [OF_EACH_CLASS * label for label in range(CLASSES)]
+    start = _telling_pick(network, images, classes, picks, naive_alone)
+    data = {
+        "sizes": LAYER_SIZES,
+        "epsilon": EPSILON,
+        "weights": encode_half_floats(np.concatenate(_numbers(network))),
+        "images": encode_bytes(_shorten_zeros(dataset.pixels[chosen])),
+        "classes": classes.tolist(),
+        "picks": picks,
+        "start": start,
+        "seed": seed,
+        "limits": _limits(network, images),
+    }
+    order = [start, *(i for i in range(len(images)) if i != start)]
+    answers = _three_answers(network, images[order])
+    words = {name: int(logits.argmax()) for name, logits in answers.items()}
+    picture = _picture(images[start], answers)
+    return make_fragment(
+        "draw-a-digit", data, picture, {"label": classes[start], **words}, language
+    )
+
+
+def batch_logits(network: BatchNormNetwork, images: np.ndarray) -> np.ndarray:
+    """What the network answers by batch statistics, its population statistics left as they are.
+
+    `[batch, 784]` → `[batch, 10]`.
+    """
+    inputs = tf.constant(images)
+    for layer in network.layers:
+        gamma, beta = layer.batch_norm.gamma, layer.batch_norm.beta
+        fed = batch_norm_builtin(inputs @ layer.weights, gamma, beta)
+        inputs = network.activation(fed)
+    return network.output(fed).numpy()
+
+
+def _require_network(network: BatchNormNetwork) -> None:
+    if not isinstance(network, BatchNormNetwork):
+        raise ValueError(f"network must be a BatchNormNetwork, found {type(network).__name__}")
+    if network.activation is not tf.sigmoid:
+        raise ValueError(f"network must have sigmoids, found {network.activation}")
+    matrices = [*(layer.weights for layer in network.layers), network.output_weights]
+    sizes = (matrices[0].shape[0], *(matrix.shape[1] for matrix in matrices))
+    if sizes != LAYER_SIZES:
+        raise ValueError(f"network must have layers of {LAYER_SIZES}, found {sizes}")
+
+
+def _choose_images(dataset: Dataset, seed: int) -> np.ndarray:
+    """Which samples, class by class."""
+    generator = np.random.default_rng(seed)
+    chosen = []
+    for label in range(CLASSES):
+        (candidates,) = np.nonzero(dataset.classes == label)
+        if len(candidates) < OF_EACH_CLASS:
+            raise ValueError(
+                f"dataset must have {OF_EACH_CLASS} images of each class, "
+                f"found {len(candidates)} of class {label}"
+            )
+        chosen.append(generator.choice(candidates, OF_EACH_CLASS, replace=False))
+    return np.concatenate(chosen)
+
+
+def _telling_pick(
+    network: BatchNormNetwork,
+    images: np.ndarray,
+    classes: np.ndarray,
+    picks: list[int],
+    naive_alone: int,
+) -> int:
+    """The first pick that fixed BN gets right and naive BN, alone, gets wrong; else the first."""
+    fixed = network(images, is_training=False).numpy().argmax(axis=1)
+    telling = (pick for pick in picks if naive_alone != classes[pick] == fixed[pick])
+    return next(telling, picks[0])
+
+
+def _numbers(network: BatchNormNetwork) -> list[np.ndarray]:
+    """All numbers of the network in the order in which the script reads them, each flat."""
+    numbers = []
+    for layer in network.layers:
+        statistics = layer.batch_norm
+        numbers += [layer.weights, statistics.gamma, statistics.beta]
+        numbers += [statistics.pop_mean, statistics.pop_var]
+    numbers += [network.output_weights, network.output_biases]
+    return [variable.numpy().ravel() for variable in numbers]
+
+
+def _shorten_zeros(pixels: np.ndarray) -> bytes:
+    """Each run of zeros becomes a zero and its length, up to 255."""
+    values = np.ravel(pixels)
+    shortened = bytearray()
+    position = 0
+    while position < len(values):
+        if values[position]:
+            shortened.append(values[position])
+            position += 1
+            continue
+        ends = np.flatnonzero(values[position : position + 255])
+        length = int(ends[0]) if len(ends) else len(values[position : position + 255])
+        shortened += bytes([0, length])
+        position += length
+    return bytes(shortened)
+
+
+def _limits(network: BatchNormNetwork, images: np.ndarray) -> list[int]:
+    """The colour scale of each layer: 99 of 100 activation inputs are within plus or minus it."""
+    fed = network.all_activation_inputs(images, is_training=False)
+    return [int(np.ceil(np.percentile(np.abs(inputs), 99))) for inputs in fed]
+
+
+def _three_answers(network: BatchNormNetwork, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The logits of the first image: by batch statistics alone and with all others, and fixed."""
+    return {
+        "naive_alone": batch_logits(network, images[:1])[0],
+        "naive": batch_logits(network, images)[0],
+        "fixed": network(images[:1], is_training=False).numpy()[0],
+    }
+
+
+def _picture(image: np.ndarray, answers: dict[str, np.ndarray]) -> Figure:
+    """The digit, and its answers alone and with 59 companions."""
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    shown, alone, together = figure.subplots(1, 3, width_ratios=(1, 2, 2))
+    shown.imshow(image.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
+    shown.set(title="the digit", xticks=[], yticks=[])
+    _draw_bars(alone, answers["naive_alone"], answers["fixed"])
+    _draw_bars(together, answers["naive"], answers["fixed"])
+    alone.set(title="alone in its batch", ylabel="probability")
+    together.set(title="with 59 companions")
+    figure.legend(*alone.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_bars(ax: Axes, naive: np.ndarray, fixed: np.ndarray) -> None:
+    positions = np.arange(CLASSES)
+    for shift, name, logits in ((-0.2, "naive BN", naive), (0.2, "fixed BN", fixed)):
+        probabilities = tf.nn.softmax(logits).numpy()
+        ax.bar(positions + shift, probabilities, 0.4, color=COLORS[name], label=name)
+    ax.set(xlabel="class", xticks=positions, ylim=(0, 1))

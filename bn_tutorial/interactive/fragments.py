@@ -1,0 +1,112 @@
+"""A fragment of HTML: put together from its template, script, style, texts and numbers."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+from matplotlib.figure import Figure
+
+FILES = resources.files(__package__)
+LANGUAGES = ("en", "zh")  # the first is for pages in any other language
+LARGEST_HALF_FLOAT = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """HTML that Jupyter shows as a cell's output.
+
+    Attributes:
+        kind: what it is; the value of its attribute `data-bn-tutorial`.
+        html: one `<div>`, complete.
+    """
+
+    kind: str
+    html: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def make_fragment(
+    kind: str,
+    data: Mapping[str, object],
+    picture: Figure,
+    values: Mapping[str, object],
+    language: str | None,
+) -> Fragment:
+    """Put a fragment together; its files are named after its kind.
+
+    Args:
+        kind: "draw-a-digit" or "slide-over-steps".
+        data: what the script reads, in addition to texts and style.
+        picture: what is seen where scripts don't run.
+        values: what stands between braces in the picture's two texts, "alt" and "sentence".
+        language: "en" or "zh"; None lets the page decide, by the `lang` around the fragment. Where
+            scripts don't run, None is English.
+
+    Raises:
+        ValueError: an unknown language.
+    """
+    if language not in (None, *LANGUAGES):
+        raise ValueError(f"language must be None or one of {LANGUAGES}, found {language!r}")
+    name = kind.replace("-", "_")
+    texts = {code: read_texts(name, code) for code in LANGUAGES}
+    shown = texts[language or LANGUAGES[0]]
+    whole = {**data, "language": language, "texts": texts, "style": _read(f"{name}.css")}
+    # "</script>" in a text would end the data; JSON lets "<" be written like this.
+    as_json = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "KIND": kind,
+        "PICTURE": _png(picture),
+        "ALT": html.escape(shown["alt"].format(**values)),
+        "SENTENCE": html.escape(shown["sentence"].format(**values)),
+        "DATA": as_json,
+        "SCRIPT": _read("shared.js") + _read(f"{name}.js"),
+    }
+    filled = _read("fragment.html")
+    for part, text in parts.items():
+        filled = filled.replace(f"@@{part}@@", text)
+    return Fragment(kind, filled)
+
+
+def read_texts(name: str, language: str) -> dict:
+    """All that a fragment says, in one language."""
+    return json.loads(_read(f"texts/{name}.{language}.json"))
+
+
+def encode_half_floats(numbers: np.ndarray) -> str:
+    """As float16, little endian, in base64.
+
+    Raises:
+        ValueError: a number is NaN, or too large for a float16.
+    """
+    fits = np.abs(numbers) <= LARGEST_HALF_FLOAT
+    if not fits.all():
+        raise ValueError(
+            f"expected numbers of a size up to {LARGEST_HALF_FLOAT:.0f}, as float16 has them; "
+            f"found {numbers[~fits][0]}"
+        )
+    return encode_bytes(np.asarray(numbers, "<f2").tobytes())
+
+
+def encode_bytes(values: bytes) -> str:
+    """In base64."""
+    return base64.b64encode(values).decode("ascii")
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    # Without the program's version, so that the same picture is the same bytes.
+    figure.savefig(buffer, format="png", dpi=80, facecolor="white", metadata={"Software": None})
+    return encode_bytes(buffer.getvalue())
+
+
+def _read(file: str) -> str:
+    return FILES.joinpath(file).read_text(encoding="utf-8")
