@@ -104,7 +104,7 @@ def encode_bytes(values: bytes) -> str:
 def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
     # Without the program's version, so that the same picture is the same bytes.
-    figure.savefig(buffer, format="png", dpi=80, facecolor="white", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=64, facecolor="white", metadata={"Software": None})
     return encode_bytes(buffer.getvalue())
 
 
