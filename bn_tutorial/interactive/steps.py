@@ -61,9 +61,7 @@ def slide_over_steps(histories: Mapping[str, History], language: str | None = No
     }
     last = f"{data['steps'][-1]:,}"
     values = {"units": data["units"], "last": last, "ranges": _ranges(inputs)}
-    return make_fragment(
-        "slide-over-steps", data, _picture(inputs, edges, last), values, language
-    )
+    return make_fragment("slide-over-steps", data, _picture(inputs, edges, last), values, language)
 
 
 def _require_histories(histories: Mapping[str, History]) -> None:
@@ -75,7 +73,9 @@ def _require_histories(histories: Mapping[str, History]) -> None:
         if not len(history.steps):
             raise ValueError(f'the history of "{name}" must hold a record, found none')
         if inputs.shape[1] > MOST_UNITS:
-            raise ValueError(f'"{name}" must have up to {MOST_UNITS} units, found {inputs.shape[1]}')
+            raise ValueError(
+                f'"{name}" must have up to {MOST_UNITS} units, found {inputs.shape[1]}'
+            )
         if not np.isfinite(inputs).all():
             raise ValueError(f'the activation inputs of "{name}" must be finite, found NaN or more')
         alike = inputs.shape == first.activation_inputs.shape

@@ -1,0 +1,338 @@
+"""The digit to draw and the slider over the steps, in a real browser."""
+
+import re
+
+import numpy as np
+import pytest
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.action_chains import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.common.by import By
+
+from bn_tutorial import mnist, networks, training
+from bn_tutorial.interactive import draw_a_digit, slide_over_steps
+from bn_tutorial.interactive.digits import batch_logits
+from tests.browser.handwriting import HANDWRITING
+
+PAGE = """<!doctype html><html lang="{language}" data-theme="{theme}"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>page</title><body>{body}</body></html>"""
+
+
+@pytest.fixture(scope="module")
+def data():
+    return mnist.load_mnist()
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """The network of notebook 2, and histories like notebook 1's."""
+    weights = networks.initial_weights(0)
+    by_name = {
+        "without BN": networks.PlainNetwork(weights),
+        "naive BN": networks.NaiveBatchNormNetwork(weights),
+        "fixed BN": networks.BatchNormNetwork(weights),
+    }
+    return by_name, training.train(by_name, data, steps=10_000)
+
+
+@pytest.fixture(scope="module")
+def network(trained):
+    return trained[0]["fixed BN"]
+
+
+@pytest.fixture(scope="module")
+def drawing(network, data):
+    return draw_a_digit(network, data.test).html
+
+
+@pytest.fixture(scope="module")
+def slider(trained):
+    histories = trained[1]
+    return slide_over_steps({name: histories[name] for name in ("without BN", "naive BN")}).html
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open a page with these fragments, and return the page's parts, one for each fragment."""
+
+    def open_page(*fragments, language="en", theme="light"):
+        path = tmp_path / "page.html"
+        page = PAGE.format(language=language, theme=theme, body="<hr>".join(fragments))
+        path.write_text(page, encoding="utf-8")
+        browser.get(path.as_uri())
+        assert browser.get_log("browser") == []
+        roots = browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]")
+        return [Part(browser, root) for root in roots]
+
+    return open_page
+
+
+class Part:
+    """One fragment on a page, and what a reader does with it."""
+
+    def __init__(self, browser, root):
+        self.browser, self.root, self.shadow = browser, root, root.shadow_root
+
+    def one(self, selector):
+        return self.shadow.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector):
+        return self.shadow.find_elements(By.CSS_SELECTOR, selector)
+
+    def script(self, code, *arguments):
+        return self.browser.execute_script(code, self.root, *arguments)
+
+    def logits(self, pixels, use_batch):
+        """What the page computes of uint8 `[n, 784]`."""
+        code = "return arguments[0].bnTutorial.logits(arguments[1].map((row) => row.map((v) => v / 255)), arguments[2])"
+        return np.array(self.script(code, pixels.tolist(), use_batch))
+
+    def image(self):
+        return np.array(self.script("return arguments[0].bnTutorial.image()"))
+
+    def answers(self):
+        """The classes in large figures: naive, fixed."""
+        return [self.one(f".{way} .figure").text for way in ("naive", "fixed")]
+
+    def bars(self, way):
+        return [fill.get_attribute("style") for fill in self.all(f".{way} .fill")]
+
+    def set_companions(self, count):
+        code = "const s = arguments[0].shadowRoot.querySelector('.count'); s.value = arguments[1]; s.dispatchEvent(new Event('input'))"
+        self.script(code, count)
+
+    def choose(self, selector, value):
+        self.one(f'{selector} option[value="{value}"]').click()
+
+    def draw(self, strokes):
+        paper = self.one(".paper")
+        width, height = paper.size["width"], paper.size["height"]
+        for stroke in strokes:
+            chain = ActionChains(self.browser, duration=0)
+            for i, (x, y) in enumerate(stroke):
+                chain.move_to_element_with_offset(
+                    paper, round((x - 0.5) * width), round((y - 0.5) * height)
+                )
+                if i == 0:
+                    chain.click_and_hold()
+            chain.release().perform()
+
+
+def test_logits_by_population_statistics_are_tensorflows(show, drawing, network, data):
+    """Where two classes are closer than the error allowed, either is right."""
+    (part,) = show(drawing)
+    pixels = data.test.pixels[:100]
+    expected = network(data.test.images[:100], is_training=False).numpy()
+    _require_close(part.logits(pixels, use_batch=False), expected)
+
+
+def _require_close(found, expected):
+    allowed = 1e-2 * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
+    first, second = np.sort(expected, axis=1)[:, :-3:-1].T
+    clear = first - second > 2 * allowed
+    assert clear.mean() > 0.5
+    np.testing.assert_array_equal(found.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "one class"])
+def test_logits_by_batch_statistics_are_tensorflows(show, drawing, network, data, generator, mixed):
+    (part,) = show(drawing)
+    for label, size in enumerate((2, 3, 5, 10, 16, 20, 30, 40, 50, 60)):
+        candidates = (
+            np.arange(len(data.test)) if mixed else np.flatnonzero(data.test.classes == label)
+        )
+        chosen = generator.choice(candidates, size, replace=len(candidates) < size)
+        expected = batch_logits(network, data.test.images[chosen])
+        found = part.logits(data.test.pixels[chosen], use_batch=True)
+        _require_close(found, expected)
+
+
+def test_alone_naive_bn_always_answers_the_same(show, drawing, screenshot, browser):
+    (part,) = show(drawing)
+    naive = set()
+    fixed = []
+    for pick in part.all(".picks button"):
+        pick.click()
+        answers = part.answers()
+        naive.add(answers[0])
+        fixed.append(answers[1])
+    assert len(naive) == 1
+    assert len(set(fixed)) >= 7
+    assert f"Naive BN answers {naive.pop()}" in part.one(".status").text
+
+
+def test_companions_move_naive_bn_alone(show, drawing):
+    (part,) = show(drawing)
+    bars = []
+    for count in (0, 1, 5, 20, 59):
+        part.set_companions(count)
+        assert len(part.script("return arguments[0].bnTutorial.companions()")) == count
+        bars.append((part.bars("naive"), part.bars("fixed")))
+    assert len({str(naive) for naive, _ in bars}) == 5
+    assert len({str(fixed) for _, fixed in bars}) == 1
+    assert "59 companions" in part.one(".status").text
+
+
+def test_companions_of_one_class_and_others_at_random(show, drawing):
+    (part,) = show(drawing)
+    companions = "return arguments[0].bnTutorial.companions()"
+    part.all(".picks button")[3].click()
+    part.set_companions(20)
+    mixed = part.script(companions)
+    assert len(set(mixed)) == 20
+    part.one(".again").click()
+    assert part.script(companions) != mixed
+    part.choose(".controls select", 7)
+    assert {i // 6 for i in part.script(companions)} == {7}
+    assert "6 images of class 7" in part.one(".note").text
+    (again,) = show(drawing)
+    again.all(".picks button")[3].click()
+    again.set_companions(20)
+    assert again.script(companions) == mixed
+
+
+def test_the_digit_is_not_its_own_companion(show, drawing):
+    (part,) = show(drawing)
+    part.all(".picks button")[4].click()
+    part.set_companions(59)
+    companions = part.script("return arguments[0].bnTutorial.companions()")
+    assert sorted([*companions, 24]) == list(range(60))
+
+
+def test_a_drawing_is_fitted_as_mnist_is(show, drawing):
+    (part,) = show(drawing)
+    part.one(".clear").click()
+    assert part.answers() == ["–", "–"]
+    for shift in (0.0, 0.3):  # wherever it is drawn, and however large
+        part.one(".clear").click()
+        part.draw(
+            [[(shift + 0.2, 0.1), (shift + 0.2, 0.6)], [(shift + 0.2, 0.6), (shift + 0.4, 0.6)]]
+        )
+        image = part.image().reshape(28, 28)
+        rows, columns = np.nonzero(image > 0.3)
+        assert 19 <= np.ptp(rows) + 1 <= 21
+        assert 8 <= np.ptp(columns) + 1 <= 11
+        down, across = np.indices((28, 28)) + 0.5
+        assert abs((image * down).sum() / image.sum() - 14) < 0.1
+        assert abs((image * across).sum() / image.sum() - 14) < 0.1
+    assert 0 < ((image > 0) & (image < 1)).sum()  # soft edges
+
+
+def test_twenty_digits(show, drawing, browser, screenshot):
+    (part,) = show(drawing)
+    naive, right, ink = set(), [], []
+    for label, strokes in HANDWRITING:
+        part.one(".clear").click()
+        part.draw(strokes)
+        by_batch, by_population = part.answers()
+        naive.add(by_batch)
+        right.append(by_population == str(label))
+        ink.append(part.image().sum())
+        screenshot(browser, f"drawn-{len(right):02}-a-{label}-read-as-{by_population}")
+    print("naive", naive, "wrong", [HANDWRITING[i][0] for i in np.flatnonzero(~np.array(right))])
+    print("ink", np.mean(ink))
+    assert len(naive) == 1
+    assert sum(right) >= 12
+
+
+def test_a_finger_draws(show, drawing, browser):
+    (part,) = show(drawing)
+    part.one(".clear").click()
+    paper = part.one(".paper").rect
+    builder = ActionBuilder(browser, mouse=PointerInput("touch", "finger"), duration=0)
+    finger = builder.pointer_action
+    finger.move_to_location(round(paper["x"] + 100), round(paper["y"] + 40)).pointer_down()
+    for y in range(60, 200, 20):
+        finger.move_to_location(round(paper["x"] + 100), round(paper["y"] + y))
+    finger.pointer_up()
+    builder.perform()
+    assert part.answers()[1] == "1"
+
+
+def test_the_keyboard_is_enough(show, drawing, browser):
+    (part,) = show(drawing)
+    focused = "return arguments[0].shadowRoot.activeElement?.className"
+    part.one(".clear").send_keys(Keys.ENTER)
+    assert "paper is empty" in part.one(".status").text
+    ActionChains(browser).send_keys(Keys.TAB, Keys.TAB, Keys.ENTER).perform()
+    assert part.all(".picks button")[1].get_attribute("aria-pressed") == "true"
+    ActionChains(browser).send_keys(Keys.TAB * 9).perform()
+    assert part.script(focused) == "count"
+    ActionChains(browser).send_keys(Keys.ARROW_RIGHT * 3).perform()
+    assert "3 companions" in part.one(".status").text
+
+
+def test_two_copies_do_not_disturb_each_other(show, drawing, slider):
+    first, steps, second = show(drawing, slider, drawing)
+    first.all(".picks button")[1].click()
+    second.all(".picks button")[7].click()
+    second.set_companions(5)
+    assert "alone" in first.one(".status").text
+    assert "5 companions" in second.one(".status").text
+    assert not np.array_equal(first.image(), second.image())
+    assert steps.one("output").text == "0"
+
+
+def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(show, drawing):
+    (part,) = show(drawing)
+    strips = [strip.get_attribute("aria-label") for strip in part.all(".strip")]
+    assert [re.match(r"(\w+ BN), layer 2: .* 100 ", text)[1] for text in strips] == [
+        "naive BN",
+        "fixed BN",
+    ]
+    part.choose(".layer", 0)
+    assert "layer 1" in part.one(".naive .strip").get_attribute("aria-label")
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "zh-CN")])
+def test_looks(show, drawing, slider, browser, resize, screenshot, width, theme, language):
+    resize(browser, width)
+    part, steps = show(drawing, slider, theme=theme, language=language)
+    part.set_companions(12)
+    scripted = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(scripted) == width
+    for each in (part, steps):
+        assert ("dark" in each.one(".panel").get_attribute("class")) == (theme == "dark")
+    assert ("同伴" in part.one(".status").text) == (language == "zh-CN")
+    screenshot(browser, f"interactive-{theme}-{width}", whole=True)
+
+
+def test_it_follows_the_page_into_the_dark(show, drawing, browser):
+    (part,) = show(drawing)
+    browser.execute_script("document.documentElement.dataset.theme = 'dark'")
+    assert "dark" in part.one(".panel").get_attribute("class")
+    browser.execute_script(
+        "delete document.documentElement.dataset.theme; document.body.dataset.jpThemeLight = 'true'"
+    )
+    assert "dark" not in part.one(".panel").get_attribute("class")
+
+
+def test_without_scripts_there_is_a_picture_and_a_sentence(show, drawing, slider, browser):
+    without = [
+        re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL) for html in (drawing, slider)
+    ]
+    browser.get("data:text/html;charset=utf-8,<body>")
+    for html in without:
+        browser.execute_script("document.body.innerHTML = arguments[0]", html)
+        image, sentence = browser.find_elements(By.CSS_SELECTOR, "img, p")
+        assert image.is_displayed()
+        assert (
+            browser.execute_script(
+                "return arguments[0].decode().then(() => arguments[0].naturalWidth)", image
+            )
+            > 100
+        )
+        assert "scripts don't run here" in sentence.text
+
+
+def test_the_slider_moves_the_histograms(show, slider, trained):
+    (part,) = show(slider)
+    history = trained[1]["naive BN"]
+    first = [bar.get_attribute("style") for bar in part.all(".plot span")]
+    assert f"{history.test_accuracy[0]:.3f}" in part.all(".said")[1].text
+    part.one("input").send_keys(Keys.END)
+    assert part.one("output").text == "10,000"
+    assert f"{history.test_accuracy[-1]:.3f}" in part.all(".said")[1].text
+    assert [bar.get_attribute("style") for bar in part.all(".plot span")] != first
