@@ -19,8 +19,8 @@ PAGE = """<!doctype html><html lang="{language}" data-theme="{theme}"><meta char
 
 
 @pytest.fixture(scope="module")
-def data():
-    return mnist.load_mnist()
+def data(real_mnist):  # noqa: ARG001 - skips where MNIST can't be had
+    return mnist.load_mnist(source="mnist")
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +119,17 @@ class Part:
 
 
 def test_logits_by_population_statistics_are_tensorflows(show, drawing, network, data):
-    """Where two classes are closer than the error allowed, either is right."""
     (part,) = show(drawing)
-    pixels = data.test.pixels[:100]
-    expected = network(data.test.images[:100], is_training=False).numpy()
-    _require_close(part.logits(pixels, use_batch=False), expected)
+    found = part.logits(data.test.pixels[:100], use_batch=False)
+    images = data.test.images[:100]
+    _require_close(found, rounded(network)(images, is_training=False), 1e-4)
+    _require_close(found, network(images, is_training=False), 1e-2)
 
 
-def _require_close(found, expected):
-    allowed = 1e-2 * np.abs(expected).max()
+def _require_close(found, expected, share):
+    """To this share of the largest logit; where two classes are closer than that, either is right."""
+    expected = np.array(expected)
+    allowed = share * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
     first, second = np.sort(expected, axis=1)[:, :-3:-1].T
     clear = first - second > 2 * allowed
@@ -135,17 +137,31 @@ def _require_close(found, expected):
     np.testing.assert_array_equal(found.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])
 
 
+def rounded(network):
+    """The same network with the float16 numbers that the page has."""
+    copy = networks.BatchNormNetwork(networks.initial_weights(1))
+    for mine, yours in zip(copy.variables, network.variables, strict=True):
+        mine.assign(yours.numpy().astype(np.float16))
+    return copy
+
+
 @pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "one class"])
 def test_logits_by_batch_statistics_are_tensorflows(show, drawing, network, data, generator, mixed):
+    """In a batch of two, BN leaves little but the sign of the difference between the two.
+
+    Rounding a weight can turn the sign round, so there only TensorFlow with the rounded weights is
+    compared. From three on, TensorFlow with the network's own weights is, too.
+    """
     (part,) = show(drawing)
     for label, size in enumerate((2, 3, 5, 10, 16, 20, 30, 40, 50, 60)):
-        candidates = (
-            np.arange(len(data.test)) if mixed else np.flatnonzero(data.test.classes == label)
-        )
-        chosen = generator.choice(candidates, size, replace=len(candidates) < size)
-        expected = batch_logits(network, data.test.images[chosen])
+        everybody = np.arange(len(data.test))
+        candidates = everybody if mixed else np.flatnonzero(data.test.classes == label)
+        chosen = generator.choice(candidates, size, replace=False)
         found = part.logits(data.test.pixels[chosen], use_batch=True)
-        _require_close(found, expected)
+        images = data.test.images[chosen]
+        _require_close(found, batch_logits(rounded(network), images), 1e-3)
+        if size > 2:
+            _require_close(found, batch_logits(network, images), 1e-2)
 
 
 def test_alone_naive_bn_always_answers_the_same(show, drawing, screenshot, browser):
