@@ -33,8 +33,8 @@ def slide_over_steps(histories: Mapping[str, History], language: str | None = No
         What Jupyter shows as HTML. Of many records it has 150, evenly spaced.
 
     Raises:
-        ValueError: no histories, nothing recorded, other steps or units in one than in another, more
-            than 255 units, activation inputs that are no finite numbers; an unknown language.
+        ValueError: no histories, nothing recorded, other steps or units in one than in another,
+            more than 255 units, activation inputs that are not finite; an unknown language.
     """
     _require_histories(histories)
     first = next(iter(histories.values()))

@@ -84,7 +84,10 @@ class Part:
 
     def logits(self, pixels, use_batch):
         """What the page computes of uint8 `[n, 784]`."""
-        code = "return arguments[0].bnTutorial.logits(arguments[1].map((row) => row.map((v) => v / 255)), arguments[2])"
+        code = """
+            const images = arguments[1].map((row) => row.map((pixel) => pixel / 255));
+            return arguments[0].bnTutorial.logits(images, arguments[2]);
+        """
         return np.array(self.script(code, pixels.tolist(), use_batch))
 
     def image(self):
@@ -97,8 +100,15 @@ class Part:
     def bars(self, way):
         return [fill.get_attribute("style") for fill in self.all(f".{way} .fill")]
 
+    def companions(self):
+        return self.script("return arguments[0].bnTutorial.companions()")
+
     def set_companions(self, count):
-        code = "const s = arguments[0].shadowRoot.querySelector('.count'); s.value = arguments[1]; s.dispatchEvent(new Event('input'))"
+        code = """
+            const slider = arguments[0].shadowRoot.querySelector(".count");
+            slider.value = arguments[1];
+            slider.dispatchEvent(new Event("input"));
+        """
         self.script(code, count)
 
     def choose(self, selector, value):
@@ -127,7 +137,7 @@ def test_logits_by_population_statistics_are_tensorflows(show, drawing, network,
 
 
 def _require_close(found, expected, share):
-    """To this share of the largest logit; where two classes are closer than that, either is right."""
+    """To this share of the largest logit; of two classes closer than that, either is right."""
     expected = np.array(expected)
     allowed = share * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
@@ -183,7 +193,7 @@ def test_companions_move_naive_bn_alone(show, drawing):
     bars = []
     for count in (0, 1, 5, 20, 59):
         part.set_companions(count)
-        assert len(part.script("return arguments[0].bnTutorial.companions()")) == count
+        assert len(part.companions()) == count
         bars.append((part.bars("naive"), part.bars("fixed")))
     assert len({str(naive) for naive, _ in bars}) == 5
     assert len({str(fixed) for _, fixed in bars}) == 1
@@ -192,27 +202,26 @@ def test_companions_move_naive_bn_alone(show, drawing):
 
 def test_companions_of_one_class_and_others_at_random(show, drawing):
     (part,) = show(drawing)
-    companions = "return arguments[0].bnTutorial.companions()"
     part.all(".picks button")[3].click()
     part.set_companions(20)
-    mixed = part.script(companions)
+    mixed = part.companions()
     assert len(set(mixed)) == 20
     part.one(".again").click()
-    assert part.script(companions) != mixed
+    assert part.companions() != mixed
     part.choose(".controls select", 7)
-    assert {i // 6 for i in part.script(companions)} == {7}
+    assert {i // 6 for i in part.companions()} == {7}
     assert "6 images of class 7" in part.one(".note").text
     (again,) = show(drawing)
     again.all(".picks button")[3].click()
     again.set_companions(20)
-    assert again.script(companions) == mixed
+    assert again.companions() == mixed
 
 
 def test_the_digit_is_not_its_own_companion(show, drawing):
     (part,) = show(drawing)
     part.all(".picks button")[4].click()
     part.set_companions(59)
-    companions = part.script("return arguments[0].bnTutorial.companions()")
+    companions = part.companions()
     assert sorted([*companions, 24]) == list(range(60))
 
 
@@ -232,24 +241,23 @@ def test_a_drawing_is_fitted_as_mnist_is(show, drawing):
         down, across = np.indices((28, 28)) + 0.5
         assert abs((image * down).sum() / image.sum() - 14) < 0.1
         assert abs((image * across).sum() / image.sum() - 14) < 0.1
-    assert 0 < ((image > 0) & (image < 1)).sum()  # soft edges
+    assert ((image > 0) & (image < 1)).any()  # soft edges
 
 
 def test_twenty_digits(show, drawing, browser, screenshot):
+    """All twenty were read right when this was written; another training may miss some."""
     (part,) = show(drawing)
-    naive, right, ink = set(), [], []
-    for label, strokes in HANDWRITING:
+    naive, wrong = set(), []
+    for number, (label, strokes) in enumerate(HANDWRITING):
         part.one(".clear").click()
         part.draw(strokes)
         by_batch, by_population = part.answers()
         naive.add(by_batch)
-        right.append(by_population == str(label))
-        ink.append(part.image().sum())
-        screenshot(browser, f"drawn-{len(right):02}-a-{label}-read-as-{by_population}")
-    print("naive", naive, "wrong", [HANDWRITING[i][0] for i in np.flatnonzero(~np.array(right))])
-    print("ink", np.mean(ink))
+        if by_population != str(label):
+            wrong.append(f"drawing {number}, a {label}, is read as {by_population}")
+        screenshot(browser, f"drawn-{number:02}")
     assert len(naive) == 1
-    assert sum(right) >= 12
+    assert len(wrong) <= 3, wrong
 
 
 def test_a_finger_draws(show, drawing, browser):

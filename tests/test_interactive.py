@@ -1,0 +1,217 @@
+import base64
+import html
+import json
+import re
+from string import Formatter
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bn_tutorial import networks
+from bn_tutorial.interactive import draw_a_digit, slide_over_steps
+from bn_tutorial.interactive.digits import _shorten_zeros, batch_logits
+from bn_tutorial.interactive.fragments import encode_half_floats, read_texts
+from bn_tutorial.mnist import Dataset
+from bn_tutorial.training import History
+
+
+@pytest.fixture
+def network():
+    return networks.BatchNormNetwork(networks.initial_weights(0))
+
+
+@pytest.fixture
+def histories(generator):
+    steps = np.arange(0, 40_050, 50)
+    return {
+        name: History(steps, generator.uniform(size=801), 5 * generator.normal(size=(801, 100)))
+        for name in ("without BN", "naive BN")
+    }
+
+
+@pytest.fixture(params=["draw_a_digit", "slide_over_steps"])
+def make(request, network, digits, histories):
+    """A function that makes a fragment of either kind."""
+    if request.param == "draw_a_digit":
+        return lambda **options: draw_a_digit(network, digits.test, **options)
+    return lambda **options: slide_over_steps(histories, **options)
+
+
+def data_of(fragment):
+    (data,) = re.findall(
+        r'<script type="application/json">(.*?)</script>', fragment.html, re.DOTALL
+    )
+    return json.loads(data)
+
+
+def test_sizes(network, digits, histories, real_mnist):
+    drawing = draw_a_digit(network, Dataset(real_mnist[2].reshape(-1, 784), real_mnist[3]))
+    assert len(drawing.html.encode()) < 350_000
+    assert len(data_of(drawing)["weights"]) < 250_000
+    assert len(slide_over_steps(histories).html.encode()) < 60_000
+
+
+def test_the_same_bytes_each_time(make):
+    assert make().html == make().html
+
+
+def test_it_asks_for_nothing_from_elsewhere(make):
+    text = make().html
+    assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttpRequest|<link", text)
+    sources = re.findall(r'\b(?:src|href)="([^"]{5})', text)
+    assert sources == ["data:"]
+
+
+def test_without_scripts_there_is_a_picture_and_a_sentence(make):
+    text = re.sub(r"<script.*?</script>", "", make().html, flags=re.DOTALL)
+    (picture,) = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="[^"]{40,}"', text)
+    assert base64.b64decode(picture).startswith(b"\x89PNG")
+    (sentence,) = re.findall(r"<p>(.*?)</p>", text)
+    assert "because scripts don't run here" in html.unescape(sentence)
+    assert "<style" not in text  # where styles are dropped, their text may stay
+
+
+def test_scripts_cannot_end_early(make):
+    assert make().html.count("</script>") == 2
+
+
+def test_it_is_shown_as_html_and_has_no_address(make):
+    fragment = make()
+    assert fragment._repr_html_() == fragment.html
+    assert repr(fragment) == f"Fragment(kind={fragment.kind!r})"
+    assert f'<div class="bn-tutorial" data-bn-tutorial="{fragment.kind}">' in fragment.html
+
+
+def test_languages(make):
+    assert data_of(make())["language"] is None
+    chinese = make(language="zh")
+    assert data_of(chinese)["language"] == "zh"
+    assert "这里不运行脚本" in chinese.html.split("<script")[0]
+    with pytest.raises(ValueError, match=r"language must be None or one of \('en', 'zh'\), .*'fr'"):
+        make(language="fr")
+
+
+@pytest.mark.parametrize("name", ["draw_a_digit", "slide_over_steps"])
+def test_both_languages_say_the_same_things(name):
+    english, chinese = read_texts(name, "en"), read_texts(name, "zh")
+    assert english.keys() == chinese.keys()
+
+    def values(text):
+        return {field for _, field, _, _ in Formatter().parse(text) if field}
+
+    for key, text in english.items():
+        if isinstance(text, str):
+            assert values(text) == values(chinese[key]), key
+
+
+def test_weights_are_rounded_to_float16_and_no_further(network, digits, generator):
+    for variable in network.variables:
+        variable.assign(generator.uniform(0.1, 2, size=variable.shape))
+    encoded = base64.b64decode(data_of(draw_a_digit(network, digits.test))["weights"])
+    numbers = np.frombuffer(encoded, "<f2")
+    assert len(numbers) == 90_210
+    first = network.layers[0]
+    np.testing.assert_array_equal(
+        numbers[:78_400].reshape(784, 100), first.weights.numpy().astype(np.float16)
+    )
+    statistics = first.batch_norm
+    order = [statistics.gamma, statistics.beta, statistics.pop_mean, statistics.pop_var]
+    expected = np.concatenate([variable.numpy() for variable in order]).astype(np.float16)
+    np.testing.assert_array_equal(numbers[78_400:78_800], expected)
+    np.testing.assert_array_equal(numbers[-10:], network.output_biases.numpy().astype(np.float16))
+
+
+@pytest.mark.parametrize("value", [1e5, np.nan, -np.inf])
+def test_numbers_that_no_float16_holds_are_refused(value):
+    with pytest.raises(ValueError, match=r"size up to 65504, .*found (100000|nan|-inf)"):
+        encode_half_floats(np.array([1.0, value]))
+
+
+def test_images_come_back(digits):
+    pixels = np.vstack([digits.test.pixels[:5], np.zeros([1, 784], np.uint8)])
+    shortened, restored, position = _shorten_zeros(pixels), [], 0
+    while position < len(shortened):
+        value = shortened[position]
+        restored += [0] * shortened[position + 1] if value == 0 else [value]
+        position += 1 if value else 2
+    np.testing.assert_array_equal(restored, pixels.ravel())
+    assert len(shortened) < pixels.size
+
+
+def test_six_images_of_each_class(network, digits):
+    data = data_of(draw_a_digit(network, digits.test))
+    assert data["classes"] == [label for label in range(10) for _ in range(6)]
+    assert [data["classes"][pick] for pick in data["picks"]] == list(range(10))
+    other = data_of(draw_a_digit(network, digits.test, seed=1))
+    assert other["images"] != data["images"]
+
+
+def test_batch_logits_are_naive_bn_and_change_nothing(network, digits):
+    naive = networks.NaiveBatchNormNetwork(networks.initial_weights(0))
+    before = [variable.numpy() for variable in network.variables]
+    images = digits.test.images[:20]
+    np.testing.assert_allclose(
+        batch_logits(network, images), naive(images, is_training=True), rtol=1e-4, atol=1e-4
+    )
+    draw_a_digit(network, digits.test)
+    for variable, value in zip(network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda w: networks.PlainNetwork(w), "must be a BatchNormNetwork, found PlainNetwork"),
+        (lambda w: networks.BatchNormNetwork(w, activation=tf.nn.relu), "must have sigmoids"),
+        (lambda w: networks.BatchNormNetwork([w[0], w[2]]), r"found \(784, 100, 10\)"),
+    ],
+    ids=["kind", "activation", "sizes"],
+)
+def test_other_networks_are_refused(wrong, message, digits):
+    with pytest.raises(ValueError, match=message):
+        draw_a_digit(wrong(networks.initial_weights(0)), digits.test)
+
+
+def test_a_class_with_too_few_images_is_refused(network, digits):
+    kept = digits.test.classes != 7
+    few = Dataset(digits.test.pixels[kept], digits.test.classes[kept])
+    with pytest.raises(ValueError, match="6 images of each class, found 0 of class 7"):
+        draw_a_digit(network, few)
+
+
+def test_histograms_count_every_unit(histories):
+    data = data_of(slide_over_steps(histories))
+    assert (data["steps"][0], data["steps"][-1], len(data["steps"])) == (0, 40_000, 150)
+    for name, history in histories.items():
+        counts = np.frombuffer(base64.b64decode(data["networks"][name]["counts"]), np.uint8)
+        assert (counts.reshape(150, 40).sum(axis=1) == 100).all()
+        last = np.abs(history.activation_inputs[-1])
+        assert data["networks"][name]["beyond"][-1] == (last > 4).sum()
+
+
+def test_few_records_are_all_kept(generator):
+    history = History(np.array([0, 50]), np.array([0.1, 0.5]), generator.normal(size=(2, 100)))
+    assert data_of(slide_over_steps({"a network": history}))["steps"] == [0, 50]
+
+
+def _history(steps=(0, 50), units=100, value=0.0):
+    count = len(steps)
+    return History(np.array(steps), np.zeros(count), np.full((count, units), value))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, "one history or more, found none"),
+        ({"a": _history(steps=())}, '"a" must hold a record'),
+        ({"a": _history(), "b": _history(steps=(0, 60))}, '"b" must have the steps .* of "a"'),
+        ({"a": _history(), "b": _history(units=50)}, r'"b" must have .*found \(2, 50\)'),
+        ({"a": _history(units=300)}, "up to 255 units, found 300"),
+        ({"a": _history(value=np.nan)}, 'of "a" must be finite'),
+    ],
+    ids=["none", "no record", "steps", "units", "many units", "not finite"],
+)
+def test_other_histories_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        slide_over_steps(wrong)
