@@ -182,10 +182,10 @@ def test_a_class_with_too_few_images_is_refused(network, digits):
 
 def test_histograms_count_every_unit(histories):
     data = data_of(slide_over_steps(histories))
-    assert (data["steps"][0], data["steps"][-1], len(data["steps"])) == (0, 40_000, 150)
+    assert (data["steps"][0], data["steps"][-1], len(data["steps"])) == (0, 40_000, 120)
     for name, history in histories.items():
         counts = np.frombuffer(base64.b64decode(data["networks"][name]["counts"]), np.uint8)
-        assert (counts.reshape(150, 40).sum(axis=1) == 100).all()
+        assert (counts.reshape(120, 40).sum(axis=1) == 100).all()
         last = np.abs(history.activation_inputs[-1])
         assert data["networks"][name]["beyond"][-1] == (last > 4).sum()
 

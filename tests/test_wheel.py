@@ -31,8 +31,9 @@ def wheel(tmp_path_factory):
 
 def test_it_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("bn_tutorial/**/*.py")}
-    assert modules | {"bn_tutorial/py.typed"} == {n for n in names if ".dist-info/" not in n}
+    files = [path for path in ROOT.glob("bn_tutorial/**/*") if path.is_file()]
+    package = {str(p.relative_to(ROOT)) for p in files if p.parent.name != "__pycache__"}
+    assert package == {n for n in names if ".dist-info/" not in n}
 
 
 def test_it_installs_into_an_empty_environment_and_imports(wheel, tmp_path):

@@ -13,7 +13,7 @@ from bn_tutorial.interactive.fragments import Fragment, encode_bytes, make_fragm
 from bn_tutorial.training import History
 
 BINS = 40
-MOST_RECORDS = 150
+MOST_RECORDS = 120
 MOST_UNITS = 255  # a bar's height is a byte
 SATURATED = 4  # beyond, the sigmoid's gradient is below 0.02
 STYLE_COLORS = {"without BN": "plain", "naive BN": "naive", "fixed BN": "fixed"}  # of the style
@@ -30,7 +30,7 @@ def slide_over_steps(histories: Mapping[str, History], language: str | None = No
         language: "en", "zh", or None for the language of the page it is shown on, else English.
 
     Returns:
-        What Jupyter shows as HTML. Of many records it has 150, evenly spaced.
+        What Jupyter shows as HTML. Of many records it has 120, evenly spaced.
 
     Raises:
         ValueError: no histories, nothing recorded, other steps or units in one than in another,
