@@ -15,6 +15,8 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 
+from tests.browser import jupyter_lab as lab
+
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -128,3 +130,27 @@ def screenshot():
         return path
 
     return take
+
+
+@pytest.fixture(scope="session")
+def jupyter_lab(start_browser, tmp_path_factory):
+    """JupyterLab, which shows a folder of its own; without a browser it isn't started."""
+    with lab.serve(tmp_path_factory.mktemp("shown"), tmp_path_factory.mktemp("jupyter")) as server:
+        yield server
+
+
+@pytest.fixture
+def open_notebook(jupyter_lab, browser, resize):
+    """A function that opens a copy of any notebook in JupyterLab, with other parameters."""
+    opened = []
+
+    def open_copy(path, **parameters):
+        copy = jupyter_lab.folder / path.name
+        lab.prepare(path, copy, **parameters)
+        resize(browser, 1280)
+        opened.append(lab.Notebook(browser, jupyter_lab, copy))
+        return opened[-1]
+
+    yield open_copy
+    for notebook in opened[-1:]:
+        notebook.close()

@@ -1,0 +1,117 @@
+"""Notebooks in JupyterLab, in a real browser: what a reader sees and does there."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+FIRST = NOTEBOOKS / "01_naive_batch_norm.ipynb"
+EXERCISES = NOTEBOOKS / "08_write_it_yourself.ipynb"
+# Not "auto": where MNIST can't be had, that says so on standard error.
+SOURCE = "mnist" if os.environ.get("BN_TUTORIAL_DATA") else "digits"
+
+OVER_THE_UNITS = """\
+def batch_norm(inputs, gamma, beta, epsilon):
+    mean, variance = tf.nn.moments(inputs, axes=[1], keepdims=True)
+    return gamma * (inputs - mean) / tf.sqrt(variance + epsilon) + beta
+"""
+OVER_THE_BATCH = OVER_THE_UNITS.replace("axes=[1]", "axes=[0]")
+
+
+def assert_nothing_went_wrong(notebook):
+    assert notebook.complaints() == []
+    assert notebook.console_errors() == []
+    assert notebook.hosts() == {"127.0.0.1"}
+
+
+def committed_images(path):
+    outputs = [
+        output
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.fixture
+def show(screenshot, request):
+    """Leave the page as it looks now, named after the test."""
+
+    def take(notebook, what):
+        return screenshot(notebook.browser, f"{request.node.name.removeprefix('test_')}-{what}")
+
+    return take
+
+
+def test_the_kernel_is_the_python_that_runs_the_tests(open_notebook, tmp_path):
+    cell = nbformat.v4.new_code_cell("import sys; print(sys.executable)")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}),
+        tmp_path / "which.ipynb",
+    )
+    notebook = open_notebook(tmp_path / "which.ipynb")
+    assert notebook.run(notebook.cell("sys.executable")) == sys.executable
+
+
+def test_a_notebook_shows_all_its_figures(open_notebook, show):
+    notebook = open_notebook(FIRST, STEPS=500, SOURCE=SOURCE)
+    assert notebook.images() == []
+    show(notebook, "top")
+    notebook.run_all()
+    images = notebook.images()
+    assert len(images) == committed_images(FIRST)
+    for number, image in enumerate(images, 1):
+        assert image.get_property("naturalWidth") > 0
+        notebook.bring_into_view(image)
+        show(notebook, f"figure-{number}")
+    assert_nothing_went_wrong(notebook)
+
+
+def test_an_interrupted_training_keeps_its_history(open_notebook, show):
+    asked = 1_000_000
+    notebook = open_notebook(FIRST, STEPS=asked, SOURCE=SOURCE)
+    training = notebook.cell("training.train(")
+    notebook.run_above(training)
+    notebook.select(training)
+    run = notebook.start("notebook:run-cell")
+    # After a thousand steps the claims below it hold.
+    progress = rf"\| [0-9]{{4,}}/{asked}"
+    notebook.wait_until(
+        lambda: re.search(progress, notebook.output(training)), "the training is on its way"
+    )
+    notebook.do("notebook:interrupt-kernel")
+    notebook.finish(run)
+    kept = re.search(r"the history up to step ([0-9,]+) is kept", notebook.output(training))
+    steps = int(kept[1].replace(",", ""))
+    assert 1_000 <= steps < asked
+    show(notebook, "training")
+    records = notebook.add_below(training, "print({len(h.steps) for h in histories.values()})")
+    notebook.run_from(records)
+    assert notebook.output(records) == f"{{{steps // 50 + 1}}}"
+    assert len(notebook.images()) == committed_images(FIRST)
+    assert_nothing_went_wrong(notebook)
+
+
+def test_an_exercise_not_written_wrong_and_right(open_notebook, show):
+    notebook = open_notebook(EXERCISES, SOURCE="digits")
+    function = notebook.cell("def batch_norm(inputs")
+    check = notebook.cell("checks.forward(")
+    notebook.run_above(check)
+    assert notebook.run(check).startswith("forward: not written yet")
+    show(notebook, "not-written")
+    notebook.type_over(function, OVER_THE_UNITS)
+    notebook.run(function)
+    answer = notebook.run(check)
+    assert answer.startswith("forward: the wrong axis")
+    assert "Mean and variance were taken over the units of a sample." in answer
+    show(notebook, "wrong")
+    notebook.type_over(function, OVER_THE_BATCH)
+    notebook.run(function)
+    assert notebook.run(check).startswith("forward: passed")
+    show(notebook, "right")
+    assert_nothing_went_wrong(notebook)
