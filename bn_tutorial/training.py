@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +97,7 @@ def train(
     The loss is the cross entropy summed over the batch, as in the article. Every `record_every`
     steps, and after the last, each network is measured on the test set with `is_training=False`;
     measuring changes nothing. Ctrl-C ends the training early, at whatever moment, and keeps what
-    was recorded.
+    was recorded; the last record is of the networks as they are left.
 
     Args:
         networks: the networks by name; they are trained where they are.
@@ -132,12 +135,13 @@ def train(
             for start in range(0, steps, record_every):
                 count = min(record_every, steps - start)
                 indices = data.train.next_indices(count * batch_size)
-                losses = run_steps(tf.constant(indices.reshape(count, batch_size)))
-                measured = measure()
-                accuracies = [float(accuracy) for accuracy, *_ in measured]
-                if stop_when_diverged:
-                    _require_finite(np.vstack([losses, accuracies]), start, recorders)
-                _record(recorders, start + count, measured)
+                with _hold_ctrl_c():  # so that the last record is of the networks as they are left
+                    losses = run_steps(tf.constant(indices.reshape(count, batch_size)))
+                    measured = measure()
+                    accuracies = [float(accuracy) for accuracy, *_ in measured]
+                    if stop_when_diverged:
+                        _require_finite(np.vstack([losses, accuracies]), start, recorders)
+                    _record(recorders, start + count, measured)
                 progress.set_postfix_str(_in_short(networks, accuracies), refresh=False)
                 progress.update(count)
     except KeyboardInterrupt:
@@ -305,6 +309,22 @@ def compile_measurement(
 def floats(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 in [0, 255] → float32 in [0, 1], to the bit as `Dataset.images`."""
     return tf.cast(pixels, tf.float32) / 255
+
+
+@contextlib.contextmanager
+def _hold_ctrl_c() -> Iterator[None]:
+    """Ctrl-C waits until the end of this; only the main thread gets it at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if arrived:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _one_each(names: Iterable[str], value: float | Mapping[str, float]) -> dict[str, float]:

@@ -1,3 +1,6 @@
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -207,6 +210,37 @@ def test_ctrl_c_keeps_the_history(digits, monkeypatch, capsys):
         np.testing.assert_array_equal(history.steps, [0, 10, 20])
         assert history.activation_inputs.shape == (3, 100)
     assert "the history up to step 20 is kept" in capsys.readouterr().out
+
+
+def test_after_ctrl_c_the_last_record_is_of_the_networks_as_they_are(digits, monkeypatch):
+    """Ctrl-C between training and measuring, where it nearly always arrives."""
+    compiled = training.compile_steps
+
+    def compile_with_interrupt(*arguments):
+        run_steps = compiled(*arguments)
+
+        def run(batches):
+            losses = run_steps(batches)
+            signal.raise_signal(signal.SIGINT)
+            return losses
+
+        return run
+
+    monkeypatch.setattr(training, "compile_steps", compile_with_interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    trained = networks()
+    for name, history in train(trained, digits, steps=1000, record_every=10).items():
+        np.testing.assert_array_equal(history.steps, [0, 10])
+        left = trained[name].activation_inputs(digits.test.images, is_training=False)
+        np.testing.assert_allclose(history.activation_inputs[-1], np.mean(left, axis=0), atol=1e-5)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_in_another_thread(digits):
+    """Where no Ctrl-C arrives, and none can be waited for."""
+    with ThreadPoolExecutor(1) as pool:
+        histories = pool.submit(train, networks(), digits, steps=10).result()
+    np.testing.assert_array_equal(histories["fixed BN"].steps, [0, 10])
 
 
 @pytest.mark.parametrize(

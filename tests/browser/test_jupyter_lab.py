@@ -93,8 +93,8 @@ def test_an_interrupted_training_keeps_its_history(open_notebook, show):
     records = notebook.add_below(training, "print({len(h.steps) for h in histories.values()})")
     notebook.run_from(records)
     assert notebook.output(records) == f"{{{steps // 50 + 1}}}"
-    assert len(notebook.images()) == committed_images(FIRST)
     assert_nothing_went_wrong(notebook)
+    assert len(notebook.images()) == committed_images(FIRST)
 
 
 def test_an_exercise_not_written_wrong_and_right(open_notebook, show):
