@@ -54,7 +54,7 @@ NBVAL := $(PYTEST) -p no:cacheprovider --dist loadfile --nbval-lax --nbval-curre
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run run-all test test-full unit end-to-end lint notebooks lab site refresh lock bench fuzz clean
+.PHONY: help run run-all test test-full unit end-to-end lint notebooks browser lab site refresh lock bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -86,7 +86,7 @@ define run-notebooks
 	@for name in $(1); do echo "  $(abspath $(PAGES))/$$name.html"; done
 endef
 
-test: lint unit end-to-end notebooks  ## lint, all tests, and the notebooks under nbval
+test: lint unit end-to-end notebooks browser  ## lint, all tests, the notebooks under nbval, and in a browser
 
 lint: $(INSTALLED)  ## check style, types hinted, docstrings; package, tests and notebooks
 	$(BIN)/python -m ruff check .
@@ -104,6 +104,10 @@ notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on
 	$(call prepare,quick)
 	$(call prepare,digits,-p SOURCE digits)
 	$(NBVAL) $(foreach folder,quick digits,$(patsubst %,build/$(folder)/%.ipynb,$(NAMES) $(SOLUTIONS)))
+
+# One after the other: notebooks train on all cores, and a browser that waits for its turn gives up.
+browser: $(INSTALLED) $(KERNEL_SETTINGS) site  ## notebooks and pages in a real browser, if there is one
+	$(BIN)/python -m pytest -m browser
 
 test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, every notebook as committed, each answer
 	$(PYTEST) -m slow

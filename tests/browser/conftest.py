@@ -19,7 +19,8 @@ from tests.browser import jupyter_lab as lab
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# Chrome first: where a machine has both, as GitHub's runners do, chromedriver is Chrome's.
+BROWSERS = ("google-chrome", "chrome", "chromium", "chromium-browser")
 HOW_TO_GET_ONE = (
     "no browser to test with: on Debian and Ubuntu, apt install chromium chromium-driver; "
     "elsewhere, Chrome and the chromedriver of the same version"
@@ -152,5 +153,5 @@ def open_notebook(jupyter_lab, browser, resize):
         return opened[-1]
 
     yield open_copy
-    for notebook in opened[-1:]:
-        notebook.close()
+    if opened:  # the last one is still on the page
+        opened[-1].close()

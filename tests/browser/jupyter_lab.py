@@ -252,8 +252,9 @@ class Notebook:
     def images(self):
         """The images that cells have made, once all are loaded."""
         images = self.browser.find_elements(*IMAGES)
-        loaded = lambda: all(image.get_property("complete") for image in images)  # noqa: E731
-        self.wait_until(loaded, "the images are loaded")
+        self.wait_until(
+            lambda: all(image.get_property("complete") for image in images), "the images are loaded"
+        )
         return images
 
     def complaints(self):
