@@ -106,7 +106,7 @@ notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on
 	$(NBVAL) $(foreach folder,quick digits,$(patsubst %,build/$(folder)/%.ipynb,$(NAMES) $(SOLUTIONS)))
 
 # One after the other: notebooks train on all cores, and a browser that waits for its turn gives up.
-browser: $(INSTALLED) $(KERNEL_SETTINGS) site  ## notebooks and pages in a real browser, if there is one
+browser: $(INSTALLED) $(KERNEL_SETTINGS) site build/axe/installed  ## notebooks and pages in a real browser, if there is one
 	$(BIN)/python -m pytest -m browser
 
 test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, every notebook as committed, each answer
@@ -163,6 +163,14 @@ build/site-environment/installed: site/requirements.lock
 	$(call make-environment,build/site-environment,320 MB$(comma) half a minute)
 	$(SITE_BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r site/requirements.lock
 	@touch $@
+
+# axe-core says whether everybody can read the pages. Without npm its tests say how to get it.
+build/axe/installed: tests/browser/package-lock.json
+	@mkdir -p $(@D)
+	@cp tests/browser/package.json tests/browser/package-lock.json $(@D)
+	@if command -v npm > /dev/null; then \
+		npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent && touch $@; \
+	fi
 
 bench: $(INSTALLED)  ## speed, side by side; writes benchmarks/README.md
 	$(BIN)/python -m benchmarks.report

@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 CANVAS = "draw-a-digit"
 FIRST_SCREEN_ENDS = "\n## What you need\n"
 # Files that pages point to and that are no pages: readers download them.
-FILES = ("LICENSE", "benchmarks/contenders.py", "benchmarks/speed.png", "notebooks/accuracy.png")
+FILES = (
+    "LICENSE",
+    "benchmarks/contenders.py",
+    "benchmarks/speed.png",
+    "notebooks/accuracy.png",
+    "site/canvas.png",
+)
 PAGES = ("benchmarks/README.md", "data/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
@@ -35,12 +41,16 @@ def split_readme(readme: str) -> tuple[str, str]:
     return first + "\n", f"# Set up and use\n{FIRST_SCREEN_ENDS}{rest}"
 
 
-def point_to_reference(markdown: str) -> str:
-    """Links to modules lead to the reference: `bn_tutorial/x.py` → `#bn_tutorial.x`."""
+def point_to_pages(markdown: str) -> str:
+    """Links to modules lead to the reference: `bn_tutorial/x.py` → `#bn_tutorial.x`.
+
+    Those to the site lead to the digit that one draws.
+    """
 
     def module(match: re.Match[str]) -> str:
         return f"](#{match[1].rstrip('/').removesuffix('.py').replace('/', '.')})"
 
+    markdown = markdown.replace("](site/README.md)", "](draw.md)")
     return re.sub(r"\]\((?:\.\./)*(bn_tutorial(?:/\w+)*(?:\.py)?/?)\)", module, markdown)
 
 
@@ -81,18 +91,18 @@ def gather(target: Path) -> None:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target / name)
     for name in PAGES:
-        write(target / name, point_to_reference((ROOT / name).read_text(encoding="utf-8")))
+        write(target / name, point_to_pages((ROOT / name).read_text(encoding="utf-8")))
     for path in sorted((ROOT / "notebooks").glob("**/[0-9][0-9]_*.ipynb")):
         notebook = json.dumps(describe_images(read_notebook(path)), ensure_ascii=False)
         write(target / path.relative_to(ROOT), notebook)
     first, rest = split_readme((ROOT / "README.md").read_text(encoding="utf-8"))
     tables_of_contents = (ROOT / "site" / "contents.md").read_text(encoding="utf-8")
-    write(target / "index.md", point_to_reference(first) + tables_of_contents)
-    write(target / "setup.md", point_to_reference(rest))
+    write(target / "index.md", point_to_pages(first) + tables_of_contents)
+    write(target / "setup.md", point_to_pages(rest))
     for name in ("draw.md", "glossary.md"):
         shutil.copyfile(ROOT / "site" / name, target / name)
     (second,) = (ROOT / "notebooks").glob("02_*.ipynb")
-    write(target / "canvas.html", "<p>canvas</p>")
+    write(target / "canvas.html", canvas(read_notebook(second)))
 
 
 def write(path: Path, text: str) -> None:

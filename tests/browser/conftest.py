@@ -47,7 +47,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
 
 
-def _give_up(reason):
+def give_up(reason):
+    """Skip a test, or fail it where a browser is required."""
     if os.environ.get("BN_TUTORIAL_BROWSER") == "required":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -62,7 +63,7 @@ def start_browser(tmp_path_factory):
     """A function that starts one more browser; all are closed at the end."""
     binary, driver = _first_found(BROWSERS), _first_found(["chromedriver"])
     if not (binary and driver):
-        _give_up(HOW_TO_GET_ONE)
+        give_up(HOW_TO_GET_ONE)
     started = []
 
     def start(*arguments):
@@ -80,7 +81,7 @@ def start_browser(tmp_path_factory):
         try:
             started.append(webdriver.Chrome(options, Service(driver)))
         except WebDriverException as error:
-            _give_up(f"{binary} does not start: {error.msg}")
+            give_up(f"{binary} does not start: {error.msg}")
         return started[-1]
 
     yield start

@@ -8,8 +8,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, SCREENSHOTS, give_up
+from tests.browser.handwriting import HANDWRITING
 from tests.browser.site_pages import Page, network, served, target_of
+from tests.browser.test_interactive import Part
 
 SITE = ROOT / "build" / "site"
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
@@ -113,7 +115,7 @@ def test_page_can_be_read_by_everybody(name, browser, address, resize, axe):
 def axe():
     """A function that gives axe-core's findings: WCAG 2.2 A and AA, contrast among them."""
     if not AXE.exists():
-        pytest.fail("axe-core is not there: npm ci, as `make browser` does it", pytrace=False)
+        give_up("axe-core is not there: install Node.js with npm, then make browser")
     source = AXE.read_text(encoding="utf-8")
 
     def examine(browser):
@@ -240,6 +242,24 @@ def test_theme_switch_changes_the_background(browser, address, resize):
     browser.get(f"{address}/glossary.html")
     kept = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
     assert kept == background["dark"]
+
+
+def test_a_digit_drawn_on_the_page(browser, address, resize):
+    """The README's picture is the screenshot that this leaves."""
+    resize(browser, 760, 1200)
+    open_page(browser, f"{address}/draw.html")
+    part = Part(browser, browser.find_element(By.CSS_SELECTOR, "[data-bn-tutorial=draw-a-digit]"))
+    part.one(".clear").click()
+    label, strokes = next(drawn for drawn in HANDWRITING if drawn[0] == 3)
+    part.draw(strokes)
+    naive, fixed = part.answers()
+    assert fixed == str(label)
+    assert naive == "8"  # as in the notebook
+    part.root.screenshot(str(SCREENSHOTS / "canvas.png"))
+    bars = part.bars("naive"), part.bars("fixed")
+    part.set_companions(7)
+    assert part.bars("naive") != bars[0]
+    assert part.bars("fixed") == bars[1]
 
 
 def test_without_scripts_text_and_figures_are_there(browser, address):
