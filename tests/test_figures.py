@@ -53,6 +53,12 @@ def test_digits(generator):
     figures.plot_digits(images[:0], [], "none at all")
 
 
+def test_digits_are_described_as_far_as_they_are_drawn(generator):
+    figure = figures.plot_digits(generator.uniform(size=(12, 784)), np.arange(12), "title")
+    assert [ax.get_title() for ax in figure.axes] == [str(number) for number in range(10)]
+    assert figure.get_label() == "title: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
+
+
 def test_accuracy_by_batch_size():
     (ax,) = figures.plot_accuracy_by_batch_size({1: 0.1, 60: 0.9}, one_class=0.2).axes
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0.1], [60, 0.9]])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 
 def plot_digits(images: np.ndarray, titles: Sequence[object], title: str) -> Figure:
-    """Up to ten images, in a row.
+    """The first ten of some images, in a row.
 
     Args:
         images: float `[n, 784]`.
@@ -20,11 +20,12 @@ def plot_digits(images: np.ndarray, titles: Sequence[object], title: str) -> Fig
     figure, axes = plt.subplots(1, 10, figsize=(10, 1.6), layout="constrained")
     for ax in axes:
         ax.axis("off")
-    for ax, image, label in zip(axes, images, titles, strict=False):
+    drawn = [str(name) for name in titles[: len(axes)]]
+    for ax, image, name in zip(axes, images, drawn, strict=False):
         ax.imshow(image.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
-        ax.set_title(str(label))
+        ax.set_title(name)
     figure.suptitle(title)
-    figure.set_label(f"{title}: {', '.join(map(str, titles))}.")
+    figure.set_label(f"{title}: {', '.join(drawn)}.")
     return figure
 
 
