@@ -208,7 +208,7 @@ def _history(steps=(0, 50), units=100, value=0.0):
         ({"a": _history(), "b": _history(steps=(0, 60))}, '"b" must have the steps .* of "a"'),
         ({"a": _history(), "b": _history(units=50)}, r'"b" must have .*found \(2, 50\)'),
         ({"a": _history(units=300)}, "up to 255 units, found 300"),
-        ({"a": _history(value=np.nan)}, 'of "a" must be finite'),
+        ({"a": _history(value=np.nan)}, 'of "a" must be finite numbers'),
     ],
     ids=["none", "no record", "steps", "units", "many units", "not finite"],
 )

@@ -20,6 +20,7 @@ from bn_tutorial.networks import LAYER_SIZES, BatchNormNetwork
 
 CLASSES = 10
 OF_EACH_CLASS = 6  # the images that travel along, 60 in all
+PICKS = [OF_EACH_CLASS * label for label in range(CLASSES)]  # one of each class, to choose from
 
 
 def draw_a_digit(
@@ -46,22 +47,19 @@ def draw_a_digit(
     _require_network(network)
     chosen = _choose_images(dataset, seed)
     images, classes = dataset.images[chosen], dataset.classes[chosen]
-    naive_alone = int(batch_logits(network, images[:1])[0].argmax())
-    picks = [OF_EACH_CLASS * label for label in range(CLASSES)]
-    start = _telling_pick(network, images, classes, picks, naive_alone)
+    start = _telling_pick(network, images, classes)
     data = {
         "sizes": LAYER_SIZES,
         "epsilon": EPSILON,
         "weights": encode_half_floats(np.concatenate(_numbers(network))),
         "images": encode_bytes(_shorten_zeros(dataset.pixels[chosen])),
         "classes": classes.tolist(),
-        "picks": picks,
+        "picks": PICKS,
         "start": start,
         "seed": seed,
         "limits": _limits(network, images),
     }
-    order = [start, *(i for i in range(len(images)) if i != start)]
-    answers = _three_answers(network, images[order])
+    answers = _three_answers(network, np.roll(images, -start, axis=0))
     words = {name: int(logits.argmax()) for name, logits in answers.items()}
     picture = _picture(images[start], answers)
     return make_fragment(
@@ -108,17 +106,12 @@ def _choose_images(dataset: Dataset, seed: int) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _telling_pick(
-    network: BatchNormNetwork,
-    images: np.ndarray,
-    classes: np.ndarray,
-    picks: list[int],
-    naive_alone: int,
-) -> int:
+def _telling_pick(network: BatchNormNetwork, images: np.ndarray, classes: np.ndarray) -> int:
     """The first pick that fixed BN gets right and naive BN, alone, gets wrong; else the first."""
     fixed = network(images, is_training=False).numpy().argmax(axis=1)
-    telling = (pick for pick in picks if naive_alone != classes[pick] == fixed[pick])
-    return next(telling, picks[0])
+    naive_alone = batch_logits(network, images[:1])[0].argmax()
+    telling = (pick for pick in PICKS if naive_alone != classes[pick] == fixed[pick])
+    return next(telling, PICKS[0])
 
 
 def _numbers(network: BatchNormNetwork) -> list[np.ndarray]:

@@ -289,6 +289,7 @@ function makeControls(data, texts, change) {
   const note = element("p", { class: "note" });
   const report = () => {
     shown.value = count.value;
+    again.disabled = count.value === "0";
     const values = { label: mixture.value, count: data.classes.filter((c) => c === +mixture.value).length };
     setText(note, mixture.value === "mixed" ? texts.mixed_note : say(texts.one_class_note, values));
     change({ count: Number(count.value), mixture: mixture.value });
@@ -301,36 +302,47 @@ function makeControls(data, texts, change) {
   return { node, again, report };
 }
 
+// Ten bars; `show` gives them their lengths, or empties them.
+function makeBars(classes) {
+  const bars = Array.from({ length: classes }, (_, c) => {
+    const [fill, share] = [element("span", { class: "fill" }), element("span", { class: "share" })];
+    const bar = element("span", { class: "bar" }, fill);
+    return { fill, share, row: element("li", {}, element("span", {}, `${c}`), bar, share) };
+  });
+  const show = (probabilities, answer) => bars.forEach(({ fill, share, row }, c) => {
+    const percent = probabilities ? 100 * probabilities[c] : 0;
+    fill.style.width = `${percent.toFixed(1)}%`;
+    share.textContent = `${Math.round(percent)}%`;
+    row.classList.toggle("answer", c === answer);
+  });
+  return { node: element("ol", {}, ...bars.map(({ row }) => row)), show };
+}
+
+function makeStrip(name, units, texts) {
+  const strip = canvas(25, units / 25, { class: "strip" });
+  const feed = (values, number, limit) => {
+    const bounds = { low: Math.min(...values).toFixed(1), high: Math.max(...values).toFixed(1) };
+    strip.setAttribute("aria-label", say(texts.strip, { name, number, units, ...bounds }));
+    paintStrip(strip, values, limit);
+  };
+  return { node: strip, feed };
+}
+
 // One answer: the class in large figures, ten bars, and a strip.
 function makeAnswer(way, data, texts) {
   const figure = element("p", { class: "figure" });
-  const bars = Array.from({ length: data.sizes.at(-1) }, (_, c) => {
-    const [fill, share] = [element("span", { class: "fill" }), element("span", { class: "share" })];
-    const row = element("li", {}, element("span", {}, `${c}`), element("span", { class: "bar" }, fill), share);
-    return { fill, share, row };
-  });
-  const strip = canvas(25, data.sizes[1] / 25, { class: "strip" });
+  const bars = makeBars(data.sizes.at(-1));
+  const strip = makeStrip(texts[way], data.sizes[1], texts);
   const node = element("section", { class: way, "aria-label": texts[way] },
     element("p", { class: "name" }, texts[way]), element("p", { class: "by" }, texts[`${way}_by`]),
-    figure, element("ol", {}, ...bars.map(({ row }) => row)), strip);
+    figure, bars.node, strip.node);
   const show = (probabilities) => {
-    const answer = probabilities ? argmax(probabilities) : null;
+    const answer = probabilities && argmax(probabilities);
     figure.textContent = answer ?? "–";
-    bars.forEach(({ fill, share, row }, c) => {
-      const percent = probabilities ? 100 * probabilities[c] : 0;
-      fill.style.width = `${percent.toFixed(1)}%`;
-      share.textContent = `${Math.round(percent)}%`;
-      row.classList.toggle("answer", c === answer);
-    });
+    bars.show(probabilities, answer);
     return answer;
   };
-  const feed = (values, number, limit) => {
-    const bounds = { low: Math.min(...values).toFixed(1), high: Math.max(...values).toFixed(1) };
-    const description = { name: texts[way], number, units: values.length, ...bounds };
-    strip.setAttribute("aria-label", say(texts.strip, description));
-    paintStrip(strip, values, limit);
-  };
-  return { node, show, feed };
+  return { node, show, feed: strip.feed };
 }
 
 function makeLayerChoice(data, texts, change) {
@@ -368,45 +380,60 @@ function makeArithmetic(data) {
   return { images, answers, logits };
 }
 
+// The two answers and the sentence about them; `show` fills them in.
+function makeResults(data, texts) {
+  const ways = ["naive", "fixed"].map((way) => [way, makeAnswer(way, data, texts)]);
+  const status = element("p", { class: "status", role: "status" });
+  const show = (result, { count, layer }) => {
+    const said = { count };
+    for (const [way, answer] of ways) {
+      said[way] = answer.show(result && softmax(result[way].logits[0]));
+      const fed = result ? result[way].fed[layer][0] : new Float64Array(data.sizes[1]);
+      answer.feed(fed, layer + 1, data.limits[layer]);
+    }
+    const key = result ? ["alone", "with_one"][count] ?? "together" : "empty";
+    setText(status, say(texts[key], said));
+  };
+  const answers = element("div", { class: "answers" }, ...ways.map(([, answer]) => answer.node));
+  return { nodes: [status, answers], show };
+}
+
+// Paper, the image that the network sees, and the test images to take instead.
+function makeDrawing(data, images, texts, change) {
+  const seen = canvas(SIDE, SIDE, { class: "seen", "aria-label": texts.seen });
+  const draw = (strokes) => change({ image: imageOf(strokes), picked: null });
+  const { paper, clear } = makePaper(texts, draw);
+  const replace = (changes) => { clear(); change(changes); paintLarge(paper, seen); };
+  const pick = (index) => replace({ image: images[index], picked: index });
+  const picks = makePicks(data, images, texts, pick);
+  const erase = element("button", { type: "button", class: "clear" }, texts.clear);
+  erase.addEventListener("click", () => replace({ image: null, picked: null }));
+  const side = element("div", {}, seen, element("p", {}, texts.seen), erase);
+  const show = ({ image, picked }) => {
+    paintImage(seen, image ?? new Float64Array(SIDE * SIDE));
+    picks.show(picked);
+  };
+  return { nodes: [element("div", { class: "sheet" }, paper, side), picks.node], pick, show };
+}
+
 function buildPage(panel, data, texts) {
   const { images, answers, logits } = makeArithmetic(data);
   const state = { image: null, picked: null, count: 0, mixture: "mixed", layer: 0, redrawn: 0 };
-  const ways = ["naive", "fixed"].map((way) => [way, makeAnswer(way, data, texts)]);
-  const status = element("p", { class: "status", role: "status" });
-  const seen = canvas(SIDE, SIDE, { class: "seen", "aria-label": texts.seen });
   const companions = () => companionsOf(data.classes, { ...state, seed: data.seed + state.redrawn });
-
-  function refresh() {
-    paintImage(seen, state.image ?? new Float64Array(SIDE * SIDE));
-    picks.show(state.picked);
-    const result = state.image && answers(state.image, companions());
-    const said = { count: state.count };
-    for (const [way, answer] of ways) {
-      said[way] = answer.show(result && softmax(result[way].logits[0]));
-      const fed = result ? result[way].fed[state.layer][0] : new Float64Array(data.sizes[1]);
-      answer.feed(fed, state.layer + 1, data.limits[state.layer]);
-    }
-    const key = !result ? "empty" : ["alone", "with_one"][state.count] ?? "together";
-    setText(status, say(texts[key], said));
-  }
-  const change = (changes) => { Object.assign(state, changes); refresh(); };
-
-  const { paper, clear } = makePaper(texts, (strokes) => change({ image: imageOf(strokes), picked: null }));
-  const show = (changes) => { clear(); change(changes); paintLarge(paper, seen); };
-  const pick = (index) => show({ image: images[index], picked: index });
-  const picks = makePicks(data, images, texts, pick);
+  const change = (changes) => {
+    Object.assign(state, changes);
+    drawing.show(state);
+    results.show(state.image && answers(state.image, companions()), state);
+  };
+  const results = makeResults(data, texts);
+  const drawing = makeDrawing(data, images, texts, change);
   const controls = makeControls(data, texts, change);
   const layers = makeLayerChoice(data, texts, (layer) => change({ layer }));
-  const erase = element("button", { type: "button", class: "clear" }, texts.clear);
-  erase.addEventListener("click", () => show({ image: null, picked: null }));
   controls.again.addEventListener("click", () => change({ redrawn: state.redrawn + 1 }));
   panel.append(
-    element("div", { class: "drawing" },
-      element("div", { class: "sheet" }, paper, element("div", {}, seen, element("p", {}, texts.seen), erase)),
-      picks.node, controls.node),
-    element("div", { class: "results" }, status,
-      element("div", { class: "answers" }, ...ways.map(([, answer]) => answer.node)), layers.node));
-  pick(data.start);
+    element("div", { class: "drawing" }, ...drawing.nodes, controls.node),
+    element("div", { class: "results" }, ...results.nodes, layers.node));
+  drawing.pick(data.start);
   controls.report();
   layers.report();
   return { logits, companions, image: () => [...(state.image ?? [])] };

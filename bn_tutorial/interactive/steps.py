@@ -34,7 +34,7 @@ def slide_over_steps(histories: Mapping[str, History], language: str | None = No
 
     Raises:
         ValueError: no histories, nothing recorded, other steps or units in one than in another,
-            more than 255 units, activation inputs that are not finite; an unknown language.
+            more than 255 units, numbers that are not finite; an unknown language.
     """
     _require_histories(histories)
     first = next(iter(histories.values()))
@@ -50,18 +50,25 @@ def slide_over_steps(histories: Mapping[str, History], language: str | None = No
         "high": float(edges[-1]),
         "ticks": _ticks(edges),
         "networks": {
-            name: {
-                "color": STYLE_COLORS.get(name, "other"),
-                "counts": encode_bytes(_counts(inputs[name], edges).tobytes()),
-                "accuracy": history.test_accuracy[kept].round(4).tolist(),
-                "beyond": _beyond(inputs[name]).tolist(),
-            }
+            name: _numbers(name, inputs[name], history.test_accuracy[kept], edges)
             for name, history in histories.items()
         },
     }
     last = f"{data['steps'][-1]:,}"
     values = {"units": data["units"], "last": last, "ranges": _ranges(inputs)}
     return make_fragment("slide-over-steps", data, _picture(inputs, edges, last), values, language)
+
+
+def _numbers(
+    name: str, inputs: np.ndarray, accuracy: np.ndarray, edges: np.ndarray
+) -> dict[str, object]:
+    """What the script reads of one network: `inputs` `[records, units]`, `accuracy` `[records]`."""
+    return {
+        "color": STYLE_COLORS.get(name, "other"),
+        "counts": encode_bytes(_counts(inputs, edges).tobytes()),
+        "accuracy": accuracy.astype(float).round(4).tolist(),
+        "beyond": _beyond(inputs).tolist(),
+    }
 
 
 def _require_histories(histories: Mapping[str, History]) -> None:
@@ -76,8 +83,8 @@ def _require_histories(histories: Mapping[str, History]) -> None:
             raise ValueError(
                 f'"{name}" must have up to {MOST_UNITS} units, found {inputs.shape[1]}'
             )
-        if not np.isfinite(inputs).all():
-            raise ValueError(f'the activation inputs of "{name}" must be finite, found NaN or more')
+        if not np.isfinite(inputs).all() or not np.isfinite(history.test_accuracy).all():
+            raise ValueError(f'the records of "{name}" must be finite numbers, found NaN or inf')
         alike = inputs.shape == first.activation_inputs.shape
         if not alike or not np.array_equal(history.steps, first.steps):
             raise ValueError(
