@@ -99,8 +99,9 @@ def gather(target: Path) -> None:
     tables_of_contents = (ROOT / "site" / "contents.md").read_text(encoding="utf-8")
     write(target / "index.md", point_to_pages(first) + tables_of_contents)
     write(target / "setup.md", point_to_pages(rest))
-    for name in ("draw.md", "glossary.md"):
-        shutil.copyfile(ROOT / "site" / name, target / name)
+    for name in ("draw.md", "glossary.md"):  # they stand a folder higher in the site
+        page = (ROOT / "site" / name).read_text(encoding="utf-8")
+        write(target / name, page.replace("](../", "]("))
     (second,) = (ROOT / "notebooks").glob("02_*.ipynb")
     write(target / "canvas.html", canvas(read_notebook(second)))
 
