@@ -59,7 +59,7 @@ SELECT = """
     notebook.deselectAll();
 """
 OUTPUTS = (By.CSS_SELECTOR, ".jp-OutputArea-output")
-IMAGES = (By.CSS_SELECTOR, ".jp-OutputArea-output img")
+IMAGES = (By.CSS_SELECTOR, ".jp-RenderedImage.jp-OutputArea-output img")
 COMPLAINTS = (
     By.CSS_SELECTOR,
     '[data-mime-type="application/vnd.jupyter.error"], '
@@ -250,12 +250,19 @@ class Notebook:
         return " ".join(" ".join(texts).split())
 
     def images(self):
-        """The images that cells have made, once all are loaded."""
+        """The figures that cells have made, once all are loaded."""
         images = self.browser.find_elements(*IMAGES)
         self.wait_until(
             lambda: all(image.get_property("complete") for image in images), "the images are loaded"
         )
         return images
+
+    def fragments(self):
+        """Of each fragment of HTML its kind, and whether its script has run."""
+        return self.browser.execute_script(
+            "return [...document.querySelectorAll('[data-bn-tutorial]')]"
+            "  .map(root => [root.dataset.bnTutorial, root.shadowRoot !== null])"
+        )
 
     def complaints(self):
         """What cells wrote to standard error, and their errors."""

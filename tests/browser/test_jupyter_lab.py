@@ -69,6 +69,7 @@ def test_a_notebook_shows_all_its_figures(open_notebook, show):
         assert image.get_property("naturalWidth") > 0
         notebook.bring_into_view(image)
         show(notebook, f"figure-{number}")
+    assert notebook.fragments() == [["slide-over-steps", True]]
     assert_nothing_went_wrong(notebook)
 
 
