@@ -9,7 +9,9 @@ import polib
 
 from tools.chinese.documents import Document
 
-ALIKE = 0.6  # of two messages, at least so much must be the same for one to be a change of the other
+ALIKE = (
+    0.6  # of two messages, at least so much must be the same for one to be a change of the other
+)
 METADATA = {
     "Language": "zh_CN",
     "MIME-Version": "1.0",

@@ -1,0 +1,72 @@
+"""The glossary: for each English term its Chinese, once and for all."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.chinese.documents import ROOT
+from tools.chinese.form import prose
+
+PATH = ROOT / "translations" / "zh" / "glossary.csv"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A row of the glossary.
+
+    Attributes:
+        english: the term, in lower case unless it is a name.
+        chinese: the translations allowed; the first is the usual one.
+        forbidden: translations that were decided against.
+        note: for the translator.
+    """
+
+    english: str
+    chinese: tuple[str, ...]
+    forbidden: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def pattern(self) -> re.Pattern:
+        """Finds the term as a whole word, in the plural and in the forms of a verb."""
+        words = re.escape(self.english).replace(r"\ ", r"[ \-]")
+        ending = "(?:e|es|ed|ing)" if self.english.endswith("e") else "(?:s|es|ed|ing)?"
+        stem = words.removesuffix("e") if self.english.endswith("e") else words
+        return re.compile(rf"\b{stem}{ending}\b", re.IGNORECASE)
+
+
+def read_glossary(path: Path = PATH) -> list[Term]:
+    """The terms, longest first, so that one inside another is not taken for itself."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    terms = [
+        Term(
+            row["english"],
+            tuple(filter(None, row["chinese"].split("|"))),
+            tuple(filter(None, row["forbidden"].split(";"))),
+            row["note"],
+        )
+        for row in rows
+    ]
+    return sorted(terms, key=lambda term: -len(term.english))
+
+
+def glossary_problems(message: str, translation: str, terms: list[Term]) -> list[str]:
+    """Terms that are translated otherwise than the glossary says; terms come longest first."""
+    english = re.sub(r"\*[^*]*[A-Z][^*]+[A-Z][^*]*\*", " ", prose(message))  # titles stay English
+    problems = []
+    for term in terms:
+        english, count = term.pattern.subn(" | ", english)
+        if not count:
+            continue
+        if not any(allowed.lower() in translation.lower() for allowed in term.chinese):
+            problems.append(f"glossary: {term.english} is {' or '.join(term.chinese)}")
+        problems += [
+            f"glossary: {term.english} is {term.chinese[0]}, not {wrong}"
+            for wrong in term.forbidden
+            if wrong in translation
+        ]
+    return problems
