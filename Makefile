@@ -54,7 +54,7 @@ NBVAL := $(PYTEST) -p no:cacheprovider --dist loadfile --nbval-lax --nbval-curre
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run run-all test test-full unit end-to-end lint notebooks browser lab site refresh lock bench fuzz clean
+.PHONY: help run run-all test test-full unit end-to-end lint notebooks browser lab site zh refresh lock bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -134,6 +134,11 @@ refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in plac
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False $(REFRESHED)
 	$(TIDY) $(REFRESHED)
 	$(BIN)/python tools/readme_figure.py
+	$(BIN)/python -m tools.chinese
+
+# Code and outputs are those of the English notebooks, so these are never run.
+zh: $(INSTALLED)  ## make the Chinese edition, from the English texts and translations/zh/
+	$(BIN)/python -m tools.chinese
 
 # In an environment of its own: what makes the lock is no part of what it locks.
 lock: build/uv/installed  ## make both requirements.lock again, from pyproject.toml
@@ -174,12 +179,13 @@ build/axe/installed: tests/browser/package-lock.json
 
 bench: $(INSTALLED)  ## speed, side by side; writes benchmarks/README.md
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m tools.chinese benchmarks
 
 fuzz: $(INSTALLED)  ## damaged files for the MNIST loader, SECONDS=60
 	$(BIN)/python -m tests.mnist.fuzz_read_idx --seconds $(or $(SECONDS),60)
 
 clean:  ## remove the environment and all results; downloaded data stay
-	rm -rf .venv build notebooks/checkpoints .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv build notebooks/checkpoints notebooks/zh/checkpoints .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make-environment,FOLDER,SIZE): a virtual environment with the first Python that will do.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tools.chinese import __doc__ as description
-from tools.chinese.catalogues import translations, update_catalogue
+from tools.chinese.catalogues import differing_translations, translations, update_catalogue
 from tools.chinese.documents import Document, documents
 from tools.chinese.problems import problems_of
 
@@ -47,6 +47,7 @@ def _update(chosen: list[Document]) -> int:
 
 def _check(chosen: list[Document]) -> int:
     found = [problem for document in chosen for problem in problems_of(document)]
+    found += [f"translated differently: {text}" for text in differing_translations(chosen)]
     print("\n".join(found) or "nothing is wrong")
     return 1 if found else 0
 

@@ -56,11 +56,22 @@ def update_catalogue(document: Document) -> polib.POFile:
     new.metadata = dict(METADATA)
     for text, cells in wanted.items():
         entry = old.get(text) or _changed_entry(text, vanished)
+        if not entry.fuzzy:
+            entry.previous_msgid = None
         entry.occurrences = [(document.english, cell) for cell in dict.fromkeys(cells)]
         new.append(entry)
     document.catalogue.parent.mkdir(parents=True, exist_ok=True)
     document.catalogue.write_text(f"{new}\n", encoding="utf-8", newline="\n")
     return new
+
+
+def differing_translations(chosen: list[Document]) -> list[str]:
+    """Messages that stand in several catalogues, and aren't translated the same in each."""
+    found: dict[str, set[str]] = {}
+    for document in chosen:
+        for message, translation in translations(document).items():
+            found.setdefault(message, set()).add(translation)
+    return [f"{text}: {sorted(several)}" for text, several in found.items() if len(several) > 1]
 
 
 def _changed_entry(text: str, vanished: dict[str, polib.POEntry]) -> polib.POEntry:

@@ -56,17 +56,30 @@ def read_glossary(path: Path = PATH) -> list[Term]:
 
 def glossary_problems(message: str, translation: str, terms: list[Term]) -> list[str]:
     """Terms that are translated otherwise than the glossary says; terms come longest first."""
-    english = re.sub(r"\*[^*]*[A-Z][^*]+[A-Z][^*]*\*", " ", prose(message))  # titles stay English
+    found = _terms_in(message, terms)
     problems = []
-    for term in terms:
-        english, count = term.pattern.subn(" | ", english)
-        if not count:
-            continue
+    for term in found:
         if not any(allowed.lower() in translation.lower() for allowed in term.chinese):
             problems.append(f"glossary: {term.english} is {' or '.join(term.chinese)}")
-        problems += [
-            f"glossary: {term.english} is {term.chinese[0]}, not {wrong}"
-            for wrong in term.forbidden
-            if wrong in translation
-        ]
+        for wrong in term.forbidden:
+            if wrong in _without_allowed(translation, wrong, found):
+                problems.append(f"glossary: {term.english} is {term.chinese[0]}, not {wrong}")
     return problems
+
+
+def _terms_in(message: str, terms: list[Term]) -> list[Term]:
+    english = re.sub(r"\*[^*]*[A-Z][^*]+[A-Z][^*]*\*", " ", prose(message))  # titles stay English
+    found = []
+    for term in terms:
+        english, count = term.pattern.subn(" | ", english)
+        if count:
+            found.append(term)
+    return found
+
+
+def _without_allowed(translation: str, wrong: str, terms: list[Term]) -> str:
+    """Without the translations of terms that hold the forbidden word rightly."""
+    for allowed in (allowed for term in terms for allowed in term.chinese):
+        if wrong in allowed:
+            translation = translation.replace(allowed, "")
+    return translation

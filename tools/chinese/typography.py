@@ -39,6 +39,7 @@ RULES = {
     "full-width letter, digit or blank": "[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\u3000]",
     "two blanks": "  ",
 }
+PAIRS = ("“”", "（）", "()", "《》")
 ENDINGS = {".": "。！？；：…", ":": "：", "?": "？", "!": "！", "": ""}
 SENTENCE_ENDS = ".:?!。：？！；，,;…"
 
@@ -99,9 +100,8 @@ def _rule_problems(text: str) -> list[str]:
         for found in re.finditer(pattern, seen):
             around = seen[max(0, found.start() - 6) : found.end() + 6].replace(STAND_IN, "·")
             problems.append(f"{name}: {around}")
-    if seen.count("“") != seen.count("”"):
-        problems.append("quotation marks are not in pairs")
-    return problems
+    unpaired = [pair for pair in PAIRS if seen.count(pair[0]) != seen.count(pair[1])]
+    return problems + [f"not in pairs: {pair}" for pair in unpaired]
 
 
 def _ending_problems(message: str, translation: str) -> list[str]:
