@@ -10,6 +10,8 @@ from pathlib import Path
 from tools.chinese.documents import ROOT
 from tools.chinese.form import prose
 
+# Italics with several capitals; titles of papers stay English.
+TITLE = re.compile(r"(?<!\*)\*(?!\*)[^*]*[A-Z][^*]+[A-Z][^*]*\*(?!\*)")
 PATH = ROOT / "translations" / "zh" / "glossary.csv"
 
 
@@ -68,7 +70,7 @@ def glossary_problems(message: str, translation: str, terms: list[Term]) -> list
 
 
 def _terms_in(message: str, terms: list[Term]) -> list[Term]:
-    english = re.sub(r"\*[^*]*[A-Z][^*]+[A-Z][^*]*\*", " ", prose(message))  # titles stay English
+    english = TITLE.sub(" ", prose(message))
     found = []
     for term in terms:
         english, count = term.pattern.subn(" | ", english)
