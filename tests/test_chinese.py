@@ -433,6 +433,7 @@ def test_english_that_was_left_is_found(translation):
         "| Inception | 31.0 M |",
         "`a b c` TensorFlow",
         "sigmoid 和 softmax。",
+        "T. van Laarhoven，2017。",
         "图中的 without BN 是不用 BN 的曲线。",
     ],
 )
@@ -461,6 +462,8 @@ def test_a_term_translated_otherwise_is_found(message, translation, problem):
         ("Weight decay and weights.", "权重衰减与权重。"),
         ("`batch` and [*Batch Normalization: A Title*](https://a.org/batch).", "`batch`"),
         ("The bridge.", "桥。"),
+        ("By [*The difficulty of training*](https://a.org).", "[*The difficulty of training*]"),
+        ("From *[A batch](https://a.org)*.", "出自它。"),
         ("Minibatches.", "小批量。"),
     ],
 )

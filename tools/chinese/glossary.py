@@ -10,8 +10,11 @@ from pathlib import Path
 from tools.chinese.documents import ROOT
 from tools.chinese.form import prose
 
-# Italics with several capitals; titles of papers stay English.
-TITLE = re.compile(r"(?<!\*)\*(?!\*)[^*]*[A-Z][^*]+[A-Z][^*]*\*(?!\*)")
+# Titles of papers stay English: italics that are a link, or that have several capitals.
+TITLE = re.compile(
+    r"\[\*[^\]]*\*\]\(http[^)]*\)|\*\[[^\]]*\]\(http[^)]*\)\*"
+    r"|(?<!\*)\*(?!\*)[^*]*[A-Z][^*]+[A-Z][^*]*\*(?!\*)"
+)
 PATH = ROOT / "translations" / "zh" / "glossary.csv"
 
 
@@ -70,7 +73,7 @@ def glossary_problems(message: str, translation: str, terms: list[Term]) -> list
 
 
 def _terms_in(message: str, terms: list[Term]) -> list[Term]:
-    english = TITLE.sub(" ", prose(message))
+    english = prose(TITLE.sub(" ", message))
     found = []
     for term in terms:
         english, count = term.pattern.subn(" | ", english)

@@ -12,18 +12,8 @@ FULL_WIDTH = "，。：；？！（）、《》"
 # Code and formulas are set like Latin letters; one of these stands for each.
 STAND_IN = "\ue000"
 LATIN = f"A-Za-z0-9%\u00b1\u0370-\u03ff{STAND_IN}"
-NAMES = {
-    "sigmoid",
-    "logit",
-    "logits",
-    "softmax",
-    "dropout",
-    "all",
-    "reduce",
-    "tanh",
-    "scikit",
-    "learn",
-}
+NAMES = ["sigmoid", "logit", "logits", "softmax", "tanh", "dropout", "all", "reduce"]
+NAMES += ["scikit", "learn", "van"]
 
 RULES = {
     "no blank between Chinese and Latin, digits, code or formulas": (
