@@ -399,6 +399,7 @@ def test_bad_typography_is_found(translation, problem):
         ("x.", "它的 γ 是 0.95–0.97——不多。"),
         ("| a | b: |", "| 甲 | 乙： |"),
         ("x (y).", "甲（乙）。"),
+        ("*It does not learn.*", "*它学不会。*"),
     ],
 )
 def test_good_typography_is_left_alone(message, translation):

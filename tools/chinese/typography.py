@@ -105,7 +105,7 @@ def _ending_problems(message: str, translation: str) -> list[str]:
 
 
 def _ending(text: str) -> str:
-    last = visible(text).rstrip(" ”\"'’)）*")[-1:]
+    last = _bare(text).rstrip(" ”\"'’)）*")[-1:]
     return last if last in SENTENCE_ENDS else ""
 
 
