@@ -13,7 +13,7 @@ from pathlib import Path
 from tools.chinese import markdown
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "benchmarks/README.md")
+PAGES = ("README.md", "benchmarks/README.md", "site/draw.md", "site/glossary.md")
 Translation = Callable[[str], str]
 
 

@@ -16,6 +16,7 @@ ITEM = re.compile(r"(\s*(?:[-*+]|\d+\.)\s+)(.*)")
 HEADING = re.compile(r"(\s*#{1,6}\s+)(.*)")
 SUMMARY = re.compile(r"(\s*<details><summary>)(.*)(</summary>)\s*$")
 TAG = re.compile(r"\s*(<!--.*-->|</?\w[^>]*>)\s*$")
+ANCHOR = re.compile(r"\(\w[\w-]*\)=$")
 FORMULA_BLOCK = re.compile(r"\s*\$\$")
 # What a program writes into a text is its output, and outputs stay English.
 WRITTEN_BY_PROGRAM = re.compile(r"<!-- measured: begin -->.*?<!-- measured: end -->", re.DOTALL)
@@ -100,7 +101,7 @@ def _up_to(lines: list[str], is_last: Callable[[str], bool]) -> list[str]:
 
 def _piece(block: list[str]) -> Piece:
     whole = "".join(block)
-    stays = (FENCE, FORMULA_BLOCK, TAG)
+    stays = (FENCE, FORMULA_BLOCK, TAG, ANCHOR)
     if not has_words(whole) or any(kind.match(whole) for kind in stays):
         return Piece("", whole)
     end = "\n" if whole.endswith("\n") else ""
