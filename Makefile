@@ -160,9 +160,13 @@ export BN_TUTORIAL_SITE
 site: build/site-environment/installed  ## the notebooks as web pages, in build/site; no TensorFlow
 	rm -rf build/site
 	$(SITE_BIN)/python site/gather.py build/site-source
-	$(SITE_BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env \
-		--doctree-dir build/site-doctrees --conf-dir site build/site-source build/site
+	$(call make-pages,en,build/site)
+	$(call make-pages,zh,build/site/zh)
 	@echo "The site: $(abspath build/site/index.html)"
+
+# $(call make-pages,LANGUAGE,FOLDER)
+make-pages = $(SITE_BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --tag $(1) \
+	--doctree-dir build/site-doctrees/$(1) --conf-dir site build/site-source/$(1) $(2)
 
 build/site-environment/installed: site/requirements.lock
 	$(call make-environment,build/site-environment,320 MB$(comma) half a minute)

@@ -7,9 +7,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "site"))
 
+# The English site by default; `sphinx --tag zh` makes the Chinese one, in a folder of it.
+CHINESE = "tags" in globals() and "zh" in tags  # noqa: F821 - Sphinx defines it
+
 project = "Batch normalization in TensorFlow 2"
-html_title = project
-language = "en"
+html_title = "TensorFlow 2 中的批量归一化" if CHINESE else project
+language = "zh_CN" if CHINESE else "en"
 
 # Where the repository is published, such as https://github.com/OWNER/NAME; empty: nowhere yet.
 repository = os.environ.get("BN_TUTORIAL_REPOSITORY", "").rstrip("/")
@@ -17,12 +20,9 @@ branch = os.environ.get("BN_TUTORIAL_BRANCH", "main")
 # Where the site itself is published: a full address, with a slash at its end.
 html_baseurl = os.environ.get("BN_TUTORIAL_SITE", "")
 
-extensions = [
-    "myst_nb",
-    "autoapi.extension",
-    "sphinx.ext.napoleon",
-    "sphinx-mathjax-offline",
-]
+extensions = ["myst_nb", "sphinx-mathjax-offline"]
+if not CHINESE:  # the docstrings are English
+    extensions += ["autoapi.extension", "sphinx.ext.napoleon"]
 root_doc = "index"
 exclude_patterns = ["canvas.html"]
 
@@ -31,6 +31,7 @@ nb_execution_mode = "off"
 nb_render_markdown_format = "gfm"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
+myst_url_schemes = {"http": None, "https": None, "en": "../{{path}}"}  # en: of the English site
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 # The reference comes from the source alone.
@@ -54,6 +55,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
 html_show_copyright = False
+html_use_index = not CHINESE
 pygments_style = "a11y-high-contrast-light"
 html_theme_options = {
     "show_toc_level": 2,
@@ -62,6 +64,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
     "collapse_navigation": True,
+    "article_header_end": ["language_switch.html", "article-header-buttons.html"],
     "navbar_start": [],  # the search stands in the sidebar
     "navbar_center": [],
     "navbar_end": [],
@@ -81,3 +84,32 @@ if repository:
             "colab_url": "https://colab.research.google.com",
         },
     }
+
+
+def has_counterpart(page: str) -> bool:
+    """Whether a page is there in both languages."""
+    sources = ROOT / "build" / "site-source"
+    folders = (sources / "en", sources / "zh")
+    both = (any((f / f"{page}{suffix}").exists() for suffix in (".md", ".ipynb")) for f in folders)
+    return page == "search" or all(both)
+
+
+def add_counterpart(_app: object, page: str, _template: str, context: dict, _tree: object) -> None:
+    """For the templates: where a page is in each language, and where its switch leads."""
+    to_english, to_chinese = ("../", "") if CHINESE else ("", "zh/")
+    same = page if has_counterpart(page) else "index"
+    address = {
+        "en": context["pathto"](f"{to_english}{same}.html", 1),
+        "zh-CN": context["pathto"](f"{to_chinese}{same}.html", 1),
+    }
+    context["switch_to"] = address["en" if CHINESE else "zh-CN"]
+    context["switch_language"] = "en" if CHINESE else "zh-CN"
+    context["alternates"] = address if has_counterpart(page) else {}
+
+
+def setup(app: object) -> None:
+    """Called by Sphinx."""
+    from chinese_search import ChineseSearch
+
+    app.add_search_language(ChineseSearch)
+    app.connect("html-page-context", add_counterpart)

@@ -2,8 +2,9 @@
 
     python site/gather.py build/site-source
 
-Nothing is executed and nothing of the package is imported; the standard library is enough. Pages
-keep the paths they have in the repository, so the links between them work here as they do there.
+Nothing is executed and nothing of the package is imported; the standard library is enough. Each
+language has a folder. In it, pages keep the paths that the English ones have in the repository, so
+the links between them work here as they do there, and a page and its translation share a name.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CANVAS = "draw-a-digit"
-FIRST_SCREEN_ENDS = "\n## What you need\n"
 # Files that pages point to and that are no pages: readers download them.
 FILES = (
     "LICENSE",
@@ -26,32 +27,90 @@ FILES = (
     "notebooks/accuracy.png",
     "site/canvas.png",
 )
-PAGES = ("benchmarks/README.md", "data/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
 class GatherError(Exception):
     """A page is not as the site expects it."""
 
 
-def split_readme(readme: str) -> tuple[str, str]:
-    """The README's first screen, and the rest, with a title of its own."""
-    first, found, rest = readme.partition(FIRST_SCREEN_ENDS)
+@dataclass(frozen=True)
+class Edition:
+    """The site in one language.
+
+    Attributes:
+        language: the name of its folder.
+        suffix: what its pages' names end in.
+        notebooks: the folder its notebooks are in.
+        first_screen_ends: the heading in the README behind the landing page.
+        rest: the title of the page that has the rest of the README.
+        pages: other pages; those that are not translated are in the English edition alone.
+    """
+
+    language: str
+    suffix: str
+    notebooks: str
+    first_screen_ends: str
+    rest: str
+    pages: tuple[str, ...]
+
+
+EDITIONS = (
+    Edition(
+        language="en",
+        suffix=".md",
+        notebooks="notebooks",
+        first_screen_ends="What you need",
+        rest="Set up and use",
+        pages=("benchmarks/README", "data/README", "CONTRIBUTING", "CHANGELOG"),
+    ),
+    Edition(
+        language="zh",
+        suffix=".zh.md",
+        notebooks="notebooks/zh",
+        first_screen_ends="你需要什么",
+        rest="安装与使用",
+        pages=("benchmarks/README",),
+    ),
+)
+
+
+def split_readme(readme: str, edition: Edition) -> tuple[str, str]:
+    """The README's first screen, and the rest, with a title of its own.
+
+    The line that leads to the other language goes: each page of the site has such a link.
+    """
+    heading = f"\n## {edition.first_screen_ends}\n"
+    without_languages = re.sub(r"^.*\]\(README(\.zh)?\.md\).*\n\n", "", readme, flags=re.M)
+    first, found, rest = without_languages.partition(heading)
     if not found:
-        raise GatherError(f"README.md: expected the line {FIRST_SCREEN_ENDS.strip()!r}, found none")
-    return first + "\n", f"# Set up and use\n{FIRST_SCREEN_ENDS}{rest}"
+        raise GatherError(
+            f"README{edition.suffix}: expected the line {heading.strip()!r}, found none"
+        )
+    return first + "\n", f"# {edition.rest}\n{heading}{rest}"
 
 
-def point_to_pages(markdown: str) -> str:
-    """Links to modules lead to the reference: `bn_tutorial/x.py` → `#bn_tutorial.x`.
+def point_to_pages(markdown: str, edition: Edition) -> str:
+    """Links to files of the repository lead to pages of the site.
 
-    Those to the site lead to the digit that one draws.
+    In English `bn_tutorial/x.py` becomes `#bn_tutorial.x`, in the reference. Other languages have
+    no reference and fewer pages; there `en:` leads to the English one. Links to the site itself
+    lead to the digit that one draws.
     """
 
     def module(match: re.Match[str]) -> str:
-        return f"](#{match[1].rstrip('/').removesuffix('.py').replace('/', '.')})"
+        name = match[1].rstrip("/").removesuffix(".py")
+        if edition.language == "en":
+            return f"](#{name.replace('/', '.')})"
+        return f"](en:reference/{name}/index.html)"
 
     markdown = markdown.replace("](site/README.md)", "](draw.md)")
-    return re.sub(r"\]\((?:\.\./)*(bn_tutorial(?:/\w+)*(?:\.py)?/?)\)", module, markdown)
+    markdown = re.sub(r"\]\((?:\.\./)*(bn_tutorial(?:/\w+)*(?:\.py)?/?)\)", module, markdown)
+    if edition.language == "en":
+        return markdown
+    markdown = markdown.replace(f"{edition.notebooks}/", "notebooks/")
+    markdown = markdown.replace(f"{edition.suffix})", ".md)")
+    english_alone = "|".join(sorted(set(EDITIONS[0].pages) - set(edition.pages)))
+    return re.sub(rf"\]\(({english_alone})\.md\)", r"](en:\1.html)", markdown)
 
 
 def describe_images(notebook: dict) -> dict:
@@ -84,26 +143,32 @@ def canvas(notebook: dict) -> str:
     return found[0]
 
 
-def gather(target: Path) -> None:
-    """Write the sources of the site to a folder; what was there goes first."""
+def gather(target: Path, edition: Edition) -> None:
+    """Write the sources of one edition to a folder; what was there goes first."""
     shutil.rmtree(target, ignore_errors=True)
     for name in FILES:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target / name)
-    for name in PAGES:
-        write(target / name, point_to_pages((ROOT / name).read_text(encoding="utf-8")))
-    for path in sorted((ROOT / "notebooks").glob("**/[0-9][0-9]_*.ipynb")):
+    folder = ROOT / edition.notebooks
+    for path in sorted([*folder.glob("[0-9]*.ipynb"), *folder.glob("solutions/[0-9]*.ipynb")]):
         notebook = json.dumps(describe_images(read_notebook(path)), ensure_ascii=False)
-        write(target / path.relative_to(ROOT), notebook)
-    first, rest = split_readme((ROOT / "README.md").read_text(encoding="utf-8"))
-    tables_of_contents = (ROOT / "site" / "contents.md").read_text(encoding="utf-8")
-    write(target / "index.md", point_to_pages(first) + tables_of_contents)
-    write(target / "setup.md", point_to_pages(rest))
-    for name in ("draw.md", "glossary.md"):  # they stand a folder higher in the site
-        page = (ROOT / "site" / name).read_text(encoding="utf-8")
-        write(target / name, page.replace("](../", "]("))
-    (second,) = (ROOT / "notebooks").glob("02_*.ipynb")
+        write(target / "notebooks" / path.relative_to(folder), notebook)
+    for name in edition.pages:
+        write(target / f"{name}.md", read_page(name, edition))
+    for name in ("draw", "glossary"):  # they stand a folder higher in the site
+        write(target / f"{name}.md", read_page(f"site/{name}", edition).replace("](../", "]("))
+    first, rest = split_readme(read_page("README", edition), edition)
+    contents = (ROOT / "site" / f"contents{edition.suffix}").read_text(encoding="utf-8")
+    write(target / "index.md", first + contents)
+    write(target / "setup.md", rest)
+    (second,) = folder.glob("02_*.ipynb")
     write(target / "canvas.html", canvas(read_notebook(second)))
+
+
+def read_page(name: str, edition: Edition) -> str:
+    """A page in the edition's language, with the links that it has in the site."""
+    text = (ROOT / f"{name}{edition.suffix}").read_text(encoding="utf-8")
+    return point_to_pages(text, edition)
 
 
 def write(path: Path, text: str) -> None:
@@ -114,5 +179,7 @@ def write(path: Path, text: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Lay out the sources of the site.")
-    parser.add_argument("target", type=Path, help="a folder; it is written anew")
-    gather(parser.parse_args().target)
+    parser.add_argument("target", type=Path, help="a folder; each language is written anew in it")
+    arguments = parser.parse_args()
+    for one in EDITIONS:
+        gather(arguments.target / one.language, one)
