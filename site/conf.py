@@ -18,7 +18,8 @@ language = "zh_CN" if CHINESE else "en"
 repository = os.environ.get("BN_TUTORIAL_REPOSITORY", "").rstrip("/")
 branch = os.environ.get("BN_TUTORIAL_BRANCH", "main")
 # Where the site itself is published: a full address, with a slash at its end.
-html_baseurl = os.environ.get("BN_TUTORIAL_SITE", "")
+site = os.environ.get("BN_TUTORIAL_SITE", "")
+html_baseurl = f"{site}zh/" if site and CHINESE else site
 
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
 if not CHINESE:  # the docstrings are English
@@ -96,15 +97,16 @@ def has_counterpart(page: str) -> bool:
 
 def add_counterpart(_app: object, page: str, _template: str, context: dict, _tree: object) -> None:
     """For the templates: where a page is in each language, and where its switch leads."""
-    to_english, to_chinese = ("../", "") if CHINESE else ("", "zh/")
-    same = page if has_counterpart(page) else "index"
-    address = {
-        "en": context["pathto"](f"{to_english}{same}.html", 1),
-        "zh-CN": context["pathto"](f"{to_chinese}{same}.html", 1),
-    }
-    context["switch_to"] = address["en" if CHINESE else "zh-CN"]
+    both = has_counterpart(page)
+    there = f"{page}.html" if both else "index.html"
+    switch = context["pathto"](f"../{there}" if CHINESE else f"zh/{there}", 1)
+    address = {"en": f"{site}{page}.html", "zh-CN": f"{site}zh/{page}.html"}
+    if not site:  # no address yet: relative links, to the other page and to itself
+        here = f"{page.rpartition('/')[2]}.html"
+        address = {"en": switch, "zh-CN": here} if CHINESE else {"en": here, "zh-CN": switch}
+    context["switch_to"] = switch
     context["switch_language"] = "en" if CHINESE else "zh-CN"
-    context["alternates"] = address if has_counterpart(page) else {}
+    context["alternates"] = address if both else {}
 
 
 def setup(app: object) -> None:

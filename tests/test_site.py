@@ -28,11 +28,25 @@ def settings(monkeypatch, **variables):
     return runpy.run_path(str(SITE / "conf.py"))
 
 
-def test_sources_are_the_pages_of_the_repository(gather, tmp_path):
-    gather.gather(tmp_path / "sources")
-    for path in ROOT.glob("notebooks/**/[0-9][0-9]_*.ipynb"):
+@pytest.fixture(params=["en", "zh"])
+def edition(request, gather):
+    (found,) = [one for one in gather.EDITIONS if one.language == request.param]
+    return found
+
+
+@pytest.fixture
+def english(gather):
+    return gather.EDITIONS[0]
+
+
+def test_sources_are_the_pages_of_the_repository(gather, edition, tmp_path):
+    gather.gather(tmp_path / "sources", edition)
+    for path in (ROOT / edition.notebooks).glob("**/[0-9][0-9]_*.ipynb"):
+        name = path.relative_to(ROOT / edition.notebooks)
+        if name.parts[0] == "zh":
+            continue
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        ours = json.loads((tmp_path / "sources" / path.relative_to(ROOT)).read_text("utf-8"))
+        ours = json.loads((tmp_path / "sources" / "notebooks" / name).read_text("utf-8"))
         for cell, copy in zip(theirs["cells"], ours["cells"], strict=True):
             assert copy["source"] == cell["source"]
             assert copy.get("outputs") == cell.get("outputs")
@@ -40,19 +54,35 @@ def test_sources_are_the_pages_of_the_repository(gather, tmp_path):
         assert (tmp_path / "sources" / name).read_text(encoding="utf-8").startswith("# ")
 
 
-def test_what_was_gathered_before_is_gone(gather, tmp_path):
+def test_each_english_page_but_the_untranslated_has_a_chinese_one(gather, tmp_path):
+    for edition in gather.EDITIONS:
+        gather.gather(tmp_path / edition.language, edition)
+    pages = {
+        edition.language: {
+            path.relative_to(tmp_path / edition.language).as_posix()
+            for path in (tmp_path / edition.language).glob("**/*.*")
+            if path.suffix in {".md", ".ipynb"}
+        }
+        for edition in gather.EDITIONS
+    }
+    assert pages["en"] - pages["zh"] == {"data/README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
+    assert pages["zh"] < pages["en"]
+
+
+def test_what_was_gathered_before_is_gone(gather, english, tmp_path):
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources" / "old.md").write_text("# Old")
-    gather.gather(tmp_path / "sources")
+    gather.gather(tmp_path / "sources", english)
     assert not (tmp_path / "sources" / "old.md").exists()
 
 
-def test_readme_is_split_at_the_end_of_its_first_screen(gather):
-    first, rest = gather.split_readme("# T\n\nfirst\n\n## What you need\n\nPython\n")
+def test_readme_is_split_at_the_end_of_its_first_screen(gather, english):
+    readme = "# T\n\nEnglish · [中文](README.zh.md)\n\nfirst\n\n## What you need\n\nPython\n"
+    first, rest = gather.split_readme(readme, english)
     assert first == "# T\n\nfirst\n\n"
     assert rest == "# Set up and use\n\n## What you need\n\nPython\n"
     with pytest.raises(gather.GatherError, match="README.md: expected the line '## What you need'"):
-        gather.split_readme("# T\n")
+        gather.split_readme("# T\n", english)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +95,24 @@ def test_readme_is_split_at_the_end_of_its_first_screen(gather):
         ("[x](notebooks/01_naive_batch_norm.ipynb)", "[x](notebooks/01_naive_batch_norm.ipynb)"),
     ],
 )
-def test_links(gather, link, expected):
-    assert gather.point_to_pages(link) == expected
+def test_links(gather, english, link, expected):
+    assert gather.point_to_pages(link, english) == expected
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("[x](bn_tutorial/mnist/idx.py)", "[x](en:reference/bn_tutorial/mnist/idx/index.html)"),
+        ("[x](bn_tutorial/doctor)", "[x](en:reference/bn_tutorial/doctor/index.html)"),
+        ("[x](CONTRIBUTING.md)", "[x](en:CONTRIBUTING.html)"),
+        ("[x](data/README.md)", "[x](en:data/README.html)"),
+        ("[x](benchmarks/README.zh.md)", "[x](benchmarks/README.md)"),
+        ("[x](site/README.md)", "[x](draw.md)"),
+        ("[x](notebooks/zh/01_naive_batch_norm.ipynb)", "[x](notebooks/01_naive_batch_norm.ipynb)"),
+    ],
+)
+def test_chinese_links(gather, link, expected):
+    assert gather.point_to_pages(link, gather.EDITIONS[1]) == expected
 
 
 def test_figures_keep_their_alternative_texts(gather):

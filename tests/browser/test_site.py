@@ -1,6 +1,6 @@
 """The built site, as a reader meets it; `make browser` builds it first."""
 
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import nbformat
 import pytest
@@ -172,7 +172,10 @@ def test_each_notebook_has_its_page_with_all_its_figures():
             for cell in notebook.cells
             for output in cell.get("outputs", [])
         )
-        page = (SITE / path.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
+        name = path.relative_to(ROOT / "notebooks").with_suffix(".html")
+        chinese = name.parts[0] == "zh"
+        folder = SITE / "zh" / "notebooks" if chinese else SITE / "notebooks"
+        page = (folder / (name.relative_to("zh") if chinese else name)).read_text(encoding="utf-8")
         assert page.count("_images/") >= figures, path
         assert "Traceback" not in page
 
@@ -195,11 +198,17 @@ def test_from_notebook_to_notebook(browser, address):
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
-    [("population statistics", "02_fixed_batch_norm"), ("batch_norm_wrapper", "batch_norm/index")],
+    ("page", "words", "expected"),
+    [
+        ("search", "population statistics", "02_fixed_batch_norm"),
+        ("search", "batch_norm_wrapper", "batch_norm/index"),
+        ("zh/search", "总体统计量", "zh/notebooks/02_fixed_batch_norm"),
+        ("zh/search", "内部协变量偏移", "zh/notebooks/03_what_batch_norm_buys"),
+        ("zh/search", "softmax", "zh/notebooks/01_naive_batch_norm"),
+    ],
 )
-def test_search(words, expected, browser, address):
-    open_page(browser, f"{address}/search.html?q={words.replace(' ', '+')}")
+def test_search(page, words, expected, browser, address):
+    open_page(browser, f"{address}/{page}.html?q={quote_plus(words)}")
     WebDriverWait(browser, 30).until(
         lambda b: any(
             expected in link.get_attribute("href")
@@ -207,6 +216,50 @@ def test_search(words, expected, browser, address):
         )
     )
     assert complaints(browser) == []
+
+
+def test_chinese_search_finds_nothing_where_nothing_is(browser, address):
+    open_page(browser, f"{address}/zh/search.html?q={quote_plus('蜻蜓点水')}")
+    done = (By.CSS_SELECTOR, "#search-results .search-summary")
+    WebDriverWait(browser, 30).until(
+        lambda b: b.find_elements(*done) and b.find_element(*done).text
+    )
+    assert not browser.find_elements(By.CSS_SELECTOR, "#search-results li a")
+    assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("name", ["index.html", "draw.html", "notebooks/05_real_layers.html"])
+def test_switch_leads_to_the_same_page_of_the_other_language(name, browser, address, resize):
+    resize(browser, WIDTHS["narrow"])
+    open_page(browser, f"{address}/{name}")
+    browser.find_element(By.CSS_SELECTOR, ".language-switch").click()
+    WebDriverWait(browser, 30).until(lambda b: b.current_url == f"{address}/zh/{name}")
+    WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, ".language-switch"))
+    browser.find_element(By.CSS_SELECTOR, ".language-switch").click()
+    WebDriverWait(browser, 30).until(lambda b: b.current_url == f"{address}/{name}")
+
+
+def test_each_page_names_its_language_and_its_counterpart():
+    for path in pages():
+        name = path.relative_to(SITE).as_posix()
+        page, chinese = Page(path), name.startswith("zh/")
+        assert page.language == ("zh-CN" if chinese else "en"), name
+        if not page.alternates:
+            assert not chinese, name
+            assert not (SITE / "zh" / name).exists(), name
+            continue
+        same = name.removeprefix("zh/")
+        leads_to = {
+            language: target_of(path, link)[0] for language, link in page.alternates.items()
+        }
+        assert leads_to == {"en": (SITE / same).resolve(), "zh-CN": (SITE / "zh" / same).resolve()}
+
+
+def test_the_canvas_speaks_the_language_of_its_page(browser, address):
+    for folder, expected in (("", "clear"), ("zh/", "清除")):
+        open_page(browser, f"{address}/{folder}draw.html")
+        root = browser.find_element(By.CSS_SELECTOR, "[data-bn-tutorial=draw-a-digit]")
+        assert Part(browser, root).one(".clear").text == expected
 
 
 def test_by_keyboard(browser, address, resize):
