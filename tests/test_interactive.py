@@ -87,7 +87,7 @@ def test_languages(make):
     assert data_of(make())["language"] is None
     chinese = make(language="zh")
     assert data_of(chinese)["language"] == "zh"
-    assert "这里不运行脚本" in chinese.html.split("<script")[0]
+    assert "这里不能运行脚本" in chinese.html.split("<script")[0]
     with pytest.raises(ValueError, match=r"language must be None or one of \('en', 'zh'\), .*'fr'"):
         make(language="fr")
 
