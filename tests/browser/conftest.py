@@ -147,7 +147,7 @@ def open_notebook(jupyter_lab, browser, resize):
     opened = []
 
     def open_copy(path, **parameters):
-        copy = jupyter_lab.folder / path.name
+        copy = jupyter_lab.folder / f"{path.parent.name}_{path.name}"
         lab.prepare(path, copy, **parameters)
         resize(browser, 1280)
         opened.append(lab.Notebook(browser, jupyter_lab, copy))

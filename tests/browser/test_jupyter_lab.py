@@ -10,6 +10,7 @@ import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_naive_batch_norm.ipynb"
+CHINESE = NOTEBOOKS / "zh" / "01_naive_batch_norm.ipynb"
 EXERCISES = NOTEBOOKS / "08_write_it_yourself.ipynb"
 # Not "auto": where MNIST can't be had, that says so on standard error.
 SOURCE = "mnist" if os.environ.get("BN_TUTORIAL_DATA") else "digits"
@@ -58,13 +59,19 @@ def test_the_kernel_is_the_python_that_runs_the_tests(open_notebook, tmp_path):
     assert notebook.run(notebook.cell("sys.executable")) == sys.executable
 
 
-def test_a_notebook_shows_all_its_figures(open_notebook, show):
-    notebook = open_notebook(FIRST, STEPS=500, SOURCE=SOURCE)
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [(FIRST, "1 · Naive batch normalization"), (CHINESE, "1 · 朴素的批量归一化")],
+    ids=["english", "chinese"],
+)
+def test_a_notebook_shows_all_its_figures(path, title, open_notebook, show):
+    notebook = open_notebook(path, STEPS=500, SOURCE=SOURCE)
+    assert notebook.browser.find_element("css selector", ".jp-MarkdownOutput h1").text == title
     assert notebook.images() == []
     show(notebook, "top")
     notebook.run_all()
     images = notebook.images()
-    assert len(images) == committed_images(FIRST)
+    assert len(images) == committed_images(path)
     for number, image in enumerate(images, 1):
         assert image.get_property("naturalWidth") > 0
         notebook.bring_into_view(image)
