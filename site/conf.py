@@ -66,6 +66,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "collapse_navigation": True,
     "article_header_end": ["language_switch.html", "article-header-buttons.html"],
+    "search_bar_text": "搜索……" if CHINESE else "Search...",
     "navbar_start": [],  # the search stands in the sidebar
     "navbar_center": [],
     "navbar_end": [],
