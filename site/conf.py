@@ -80,7 +80,6 @@ if repository:
         "repository_branch": branch,
         "path_to_docs": "",
         "use_repository_button": True,
-        "use_source_button": True,
         "launch_buttons": {
             "binderhub_url": "https://mybinder.org",
             "colab_url": "https://colab.research.google.com",
@@ -110,9 +109,20 @@ def add_counterpart(_app: object, page: str, _template: str, context: dict, _tre
     context["alternates"] = address if both else {}
 
 
+def open_chinese_notebooks(
+    _app: object, _page: str, _template: str, context: dict, _tree: object
+) -> None:
+    """The theme's links to Colab and Binder take a page's name for the notebook's path."""
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            button["url"] = button.get("url", "").replace("/notebooks/", "/notebooks/zh/")
+
+
 def setup(app: object) -> None:
     """Called by Sphinx."""
     from chinese_search import ChineseSearch
 
     app.add_search_language(ChineseSearch)
     app.connect("html-page-context", add_counterpart)
+    if CHINESE and repository:
+        app.connect("html-page-context", open_chinese_notebooks, priority=900)

@@ -1,5 +1,7 @@
 """The built site, as a reader meets it; `make browser` builds it first."""
 
+import os
+import subprocess
 from urllib.parse import quote_plus, urlsplit
 
 import nbformat
@@ -184,6 +186,29 @@ def test_without_an_address_no_page_offers_colab_or_binder():
     for path in pages():
         links = Page(path).links
         assert not [link for link in links if "colab." in link or "mybinder." in link], path
+
+
+def test_with_an_address_each_notebook_opens_in_colab_and_on_binder(tmp_path):
+    """The Chinese ones, whose paths are not their pages' names."""
+    folder = "Scripts" if os.name == "nt" else "bin"
+    python = ROOT / "build" / "site-environment" / folder / "python"
+    command = [python, "-m", "sphinx", "--quiet", "--tag", "zh", "--conf-dir", ROOT / "site"]
+    command += [
+        "--doctree-dir",
+        tmp_path / "doctrees",
+        ROOT / "build/site-source/zh",
+        tmp_path / "zh",
+    ]
+    address = {"BN_TUTORIAL_REPOSITORY": "https://github.com/owner/name"}
+    subprocess.run(command, check=True, env=os.environ | address)
+    for path in (ROOT / "notebooks" / "zh").glob("**/[0-9]*.ipynb"):
+        name = path.relative_to(ROOT / "notebooks" / "zh").with_suffix(".html")
+        links = [
+            link.split("?urlpath=")[-1] for link in Page(tmp_path / "zh/notebooks" / name).links
+        ]
+        end = path.relative_to(ROOT).as_posix()
+        assert f"https://colab.research.google.com/github/owner/name/blob/main/{end}" in links
+        assert f"tree/{end}" in links
 
 
 def test_from_notebook_to_notebook(browser, address):
