@@ -149,15 +149,11 @@ def conclude(
         hint: whether to say where to look.
     """
     try:
-        return CheckResult(True, None, _written(f"{subject}: passed", steps()))
+        return CheckResult(True, None, wrap(f"{subject}: passed\n{steps()}"))
     except Mistaken as mistaken:
-        text = mistaken.text
+        text = f"{subject}: {mistaken.name}\n{mistaken.text}"
         if hint:
             text += f"\nWhere to look: {mistaken.place or place}."
         elif mistaken.name != "not written yet":
             text += "\n(hint=True says where in the chapters to look.)"
-        return CheckResult(False, mistaken.name, _written(f"{subject}: {mistaken.name}", text))
-
-
-def _written(title: str, text: str) -> str:
-    return f"{title}\n{wrap(text)}"
+        return CheckResult(False, mistaken.name, wrap(text))

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bn_tutorial.checks.mistakes import Mistaken, Place
 from bn_tutorial.checks.results import CheckResult, wrap
 
 AS_IT_WAS = "as it was"
 ERROR = "an error"
 
-# Exhibit → notebook, without its suffix, and the heading of a section.
 WHERE_TO_LOOK = {
-    "stuck_at_chance": ("01_naive_batch_norm", "The formula"),
-    "bad_in_evaluation": ("02_fixed_batch_norm", "Two kinds of statistics"),
-    "one_class": ("01_naive_batch_norm", "One sample at a time"),
-    "nan": ("06_across_machines", "2. Synchronized, by hand"),
-    "batch_size": ("04_statistics_at_test_time", "Who shares your batch?"),
-    "checkpoint": ("02_fixed_batch_norm", "Save"),
-    "frozen": ("04_statistics_at_test_time", "Frozen layers in Keras"),
-    "last_batch": ("04_statistics_at_test_time", "Small batches"),
-    "two_frameworks": ("02_fixed_batch_norm", "The same things by other names"),
-    "replicas": ("06_across_machines", "3. Whose population?"),
+    "stuck_at_chance": Place("01_naive_batch_norm", "The formula"),
+    "bad_in_evaluation": Place("02_fixed_batch_norm", "Two kinds of statistics"),
+    "one_class": Place("01_naive_batch_norm", "One sample at a time"),
+    "nan": Place("06_across_machines", "2. Synchronized, by hand"),
+    "batch_size": Place("04_statistics_at_test_time", "Who shares your batch?"),
+    "checkpoint": Place("02_fixed_batch_norm", "Save"),
+    "frozen": Place("04_statistics_at_test_time", "Frozen layers in Keras"),
+    "last_batch": Place("04_statistics_at_test_time", "Small batches"),
+    "two_frameworks": Place("02_fixed_batch_norm", "The same things by other names"),
+    "replicas": Place("06_across_machines", "3. Whose population?"),
 }
 
 
-class NotMendedError(Exception):
-    """A program is not mended: the mistake's short name, and a text about it."""
-
-    def __init__(self, mistake: str, text: str) -> None:
-        super().__init__(mistake, text)
-        self.mistake = mistake
-        self.text = text
+class NotMendedError(Mistaken):
+    """A program is not mended."""
 
 
 def judge(exhibit: str, hint: bool, examine: Callable[[], str]) -> CheckResult:
@@ -45,13 +40,13 @@ def judge(exhibit: str, hint: bool, examine: Callable[[], str]) -> CheckResult:
     try:
         return CheckResult(True, None, wrap(f"Mended. {examine()}"))
     except NotMendedError as verdict:
-        mistake, text = verdict.mistake, verdict.text
+        mistake, text = verdict.name, verdict.text
     except (Exception, SystemExit) as error:  # noqa: BLE001, whatever the reader's code raises
         words = " ".join(str(error).split())
         words = words if len(words) <= 300 else f"{words[:300]} …"
         mistake, text = ERROR, f"Your code raised {type(error).__name__}: {words}"
     text = wrap(f"Not mended ({mistake}). {text}")
     if hint:
-        notebook, heading = WHERE_TO_LOOK[exhibit]
-        text += f"\nWhere to look: notebook {notebook}, section “{heading}”."
+        place = WHERE_TO_LOOK[exhibit]
+        text += f"\nWhere to look: notebook {place.notebook}, section “{place.heading}”."
     return CheckResult(False, mistake, text)

@@ -18,6 +18,7 @@ from bn_tutorial.checks import (
 )
 from bn_tutorial.checks.mistakes import Mistake, Place, agree, recognise
 from bn_tutorial.checks.results import WIDTH
+from bn_tutorial.museum.verdicts import WHERE_TO_LOOK
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MODULES = (
@@ -28,7 +29,10 @@ MODULES = (
     normalizing,
     population_statistics,
 )
-PLACES = {value for module in MODULES for value in vars(module).values() if type(value) is Place}
+PLACES = {
+    *(value for module in MODULES for value in vars(module).values() if type(value) is Place),
+    *WHERE_TO_LOOK.values(),
+}
 CHECKS = (checks.forward, checks.population, checks.backward, checks.convolution, checks.folding)
 
 
