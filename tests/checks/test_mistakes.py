@@ -15,6 +15,7 @@ from bn_tutorial.checks import (
     forward_pass,
     normalizing,
     population_statistics,
+    smoothing,
 )
 from bn_tutorial.checks.mistakes import Mistake, Place, agree, recognise
 from bn_tutorial.checks.results import WIDTH
@@ -28,6 +29,7 @@ MODULES = (
     forward_pass,
     normalizing,
     population_statistics,
+    smoothing,
 )
 PLACES = {
     *(value for module in MODULES for value in vars(module).values() if type(value) is Place),

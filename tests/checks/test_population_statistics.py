@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from bn_tutorial import batch_norm, checks
-from bn_tutorial.checks import population_statistics
+from bn_tutorial.checks import population_statistics, smoothing
 from bn_tutorial.checks.mistakes import agree
 
 
@@ -294,8 +294,8 @@ def test_no_two_updates_look_alike():
     """A fixed decay of 0.999 is near none: only three times the tolerance."""
     arguments = population_statistics._arguments(5, 3)
     exact = population_statistics.in_float64(arguments)
-    model = population_statistics.model_of_pop_var
-    mistakes = [*population_statistics.UPDATES, *population_statistics.KEPT]
+    model = smoothing.model_of_pop_var
+    mistakes = [*smoothing.UPDATES, *smoothing.KEPT]
     values = [(mistake.name, model(**exact, **mistake.changes)) for mistake in mistakes]
     right = population_statistics.right_results(arguments)["new pop_var"]
     assert agree(model(**exact), right)
