@@ -13,7 +13,7 @@ endif
 INSTALLED := .venv/installed
 # Where the notebooks are, and where their pages go.
 FOLDER := notebooks
-PAGES := build
+PAGES := $(if $(filter notebooks/zh,$(FOLDER)),build/zh,build)
 NAMES := $(notdir $(basename $(sort $(wildcard $(FOLDER)/*.ipynb))))
 NUMBERS := $(foreach name,$(NAMES),$(firstword $(subst _, ,$(name))))
 # Solutions to exercises are tested and refreshed with the notebooks, and have no page.
@@ -78,7 +78,7 @@ define run-notebooks
 		$(BIN)/python -m papermill --log-level WARNING --progress-bar --cwd $(FOLDER) \
 			$(FOLDER)/$$name.ipynb $(PAGES)/$$name.ipynb || exit 1; \
 		$(TIDY) $(PAGES)/$$name.ipynb || exit 1; \
-		PYTHONPATH=tools $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
+		BN_TUTORIAL_PAGES="$(1)" PYTHONPATH=tools $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
 			$(PAGES)/$$name.ipynb || exit 1; \
 		echo "  its page: $(abspath $(PAGES))/$$name.html"; \
 	done
