@@ -77,11 +77,13 @@ EDITIONS = (
 def split_readme(readme: str, edition: Edition) -> tuple[str, str]:
     """The README's first screen, and the rest, with a title of its own.
 
-    The line that leads to the other language goes: each page of the site has such a link.
+    The line that leads to the other language goes: each page of the site has such a link. So does
+    the paragraph that says how to build the site.
     """
     heading = f"\n## {edition.first_screen_ends}\n"
-    without_languages = re.sub(r"^.*\]\(README(\.zh)?\.md\).*\n\n", "", readme, flags=re.M)
-    first, found, rest = without_languages.partition(heading)
+    readme = re.sub(r"^.*\]\(README(\.zh)?\.md\).*\n\n", "", readme, flags=re.M)
+    readme = re.sub(r"^`make site`(.+\n)+\n", "", readme, flags=re.M)
+    first, found, rest = readme.partition(heading)
     if not found:
         raise GatherError(
             f"README{edition.suffix}: expected the line {heading.strip()!r}, found none"

@@ -55,7 +55,6 @@ def draw_a_digit(
         "images": encode_bytes(_shorten_zeros(dataset.pixels[chosen])),
         "classes": classes.tolist(),
         "picks": PICKS,
-        "start": start,
         "seed": seed,
         "limits": _limits(network, images),
     }

@@ -406,14 +406,15 @@ function makeDrawing(data, images, texts, change) {
   const replace = (changes) => { clear(); change(changes); paintLarge(paper, seen); };
   const pick = (index) => replace({ image: images[index], picked: index });
   const picks = makePicks(data, images, texts, pick);
+  const empty = () => replace({ image: null, picked: null });
   const erase = element("button", { type: "button", class: "clear" }, texts.clear);
-  erase.addEventListener("click", () => replace({ image: null, picked: null }));
+  erase.addEventListener("click", empty);
   const side = element("div", {}, seen, element("p", {}, texts.seen), erase);
   const show = ({ image, picked }) => {
     paintImage(seen, image ?? new Float64Array(SIDE * SIDE));
     picks.show(picked);
   };
-  return { nodes: [element("div", { class: "sheet" }, paper, side), picks.node], pick, show };
+  return { nodes: [element("div", { class: "sheet" }, paper, side), picks.node], empty, show };
 }
 
 function buildPage(panel, data, texts) {
@@ -433,7 +434,7 @@ function buildPage(panel, data, texts) {
   panel.append(
     element("div", { class: "drawing" }, ...drawing.nodes, controls.node),
     element("div", { class: "results" }, ...results.nodes, layers.node));
-  drawing.pick(data.start);
+  drawing.empty(); // a digit there would answer before the reader has guessed
   controls.report();
   layers.report();
   return { logits, companions, image: () => [...(state.image ?? [])] };

@@ -243,6 +243,21 @@ def test_search(page, words, expected, browser, address):
     assert complaints(browser) == []
 
 
+def test_excerpts_are_of_the_text_alone(browser, address):
+    open_page(browser, f"{address}/zh/search.html?q={quote_plus('总体统计量')}")
+    excerpts = (By.CSS_SELECTOR, "#search-results p.context")
+    WebDriverWait(browser, 30).until(lambda b: len(b.find_elements(*excerpts)) > 3)
+    for excerpt in browser.find_elements(*excerpts):
+        assert "System Settings" not in excerpt.get_property("textContent")
+
+
+def test_search_from_the_disk(browser):
+    open_page(browser, f"{(SITE / 'search.html').as_uri()}?q=covariate")
+    links = (By.CSS_SELECTOR, "#search-results li a")
+    WebDriverWait(browser, 30).until(lambda b: b.find_elements(*links))
+    assert complaints(browser) == []
+
+
 def test_chinese_search_finds_nothing_where_nothing_is(browser, address):
     open_page(browser, f"{address}/zh/search.html?q={quote_plus('蜻蜓点水')}")
     done = (By.CSS_SELECTOR, "#search-results .search-summary")
