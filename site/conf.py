@@ -16,7 +16,7 @@ language = "zh_CN" if CHINESE else "en"
 
 # Where the repository is published, such as https://github.com/OWNER/NAME; empty: nowhere yet.
 repository = os.environ.get("BN_TUTORIAL_REPOSITORY", "").rstrip("/")
-branch = os.environ.get("BN_TUTORIAL_BRANCH", "main")
+branch = os.environ.get("BN_TUTORIAL_BRANCH") or "main"  # make hands on what is not set as ""
 # Where the site itself is published: a full address, with a slash at its end.
 site = os.environ.get("BN_TUTORIAL_SITE", "")
 html_baseurl = f"{site}zh/" if site and CHINESE else site
@@ -80,6 +80,7 @@ if repository:
         "repository_branch": branch,
         "path_to_docs": "",
         "use_repository_button": True,
+        "use_source_button": True,
         "launch_buttons": {
             "binderhub_url": "https://mybinder.org",
             "colab_url": "https://colab.research.google.com",
@@ -109,13 +110,19 @@ def add_counterpart(_app: object, page: str, _template: str, context: dict, _tre
     context["alternates"] = address if both else {}
 
 
-def open_chinese_notebooks(
-    _app: object, _page: str, _template: str, context: dict, _tree: object
-) -> None:
-    """The theme's links to Colab and Binder take a page's name for the notebook's path."""
-    for group in context.get("header_buttons", []):
-        for button in group.get("buttons", []):
-            button["url"] = button.get("url", "").replace("/notebooks/", "/notebooks/zh/")
+def point_to_files(_app: object, page: str, _template: str, context: dict, _tree: object) -> None:
+    """For the buttons of a notebook: Chinese ones are in a folder of their own in the repository.
+
+    Other pages keep the button that leads to the repository alone: most are put together from
+    several files, or have another name there.
+    """
+    for group in context["header_buttons"]:
+        buttons = group.get("buttons", [])
+        if not page.startswith("notebooks/"):
+            buttons[:] = [one for one in buttons if one.get("label") != "source-file-button"]
+        elif CHINESE:
+            for one in buttons:
+                one["url"] = one["url"].replace("/notebooks/", "/notebooks/zh/")
 
 
 def setup(app: object) -> None:
@@ -124,5 +131,4 @@ def setup(app: object) -> None:
 
     app.add_search_language(ChineseSearch)
     app.connect("html-page-context", add_counterpart)
-    if CHINESE and repository:
-        app.connect("html-page-context", open_chinese_notebooks, priority=900)
+    app.connect("html-page-context", point_to_files, priority=502)  # the theme's buttons: 501

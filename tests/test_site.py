@@ -139,6 +139,13 @@ def test_links_to_colab_and_binder_need_an_address(monkeypatch):
     assert set(found["html_theme_options"]["launch_buttons"]) == {"binderhub_url", "colab_url"}
 
 
+def test_an_empty_branch_is_main(monkeypatch):
+    address = {"BN_TUTORIAL_REPOSITORY": "https://example.org/owner/name"}
+    for branch, expected in (("", "main"), ("draft", "draft")):
+        found = settings(monkeypatch, BN_TUTORIAL_BRANCH=branch, **address)
+        assert found["html_theme_options"]["repository_branch"] == expected
+
+
 def test_each_setting_is_explained():
     named = set(re.findall(r'environ.get\("(\w+)"', (SITE / "conf.py").read_text("utf-8")))
     explained = re.findall(r"^\| `(BN_\w+)` \|", (SITE / "README.md").read_text("utf-8"), re.M)

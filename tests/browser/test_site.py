@@ -188,27 +188,33 @@ def test_without_an_address_no_page_offers_colab_or_binder():
         assert not [link for link in links if "colab." in link or "mybinder." in link], path
 
 
-def test_with_an_address_each_notebook_opens_in_colab_and_on_binder(tmp_path):
-    """The Chinese ones, whose paths are not their pages' names."""
-    folder = "Scripts" if os.name == "nt" else "bin"
-    python = ROOT / "build" / "site-environment" / folder / "python"
-    command = [python, "-m", "sphinx", "--quiet", "--tag", "zh", "--conf-dir", ROOT / "site"]
-    command += [
-        "--doctree-dir",
-        tmp_path / "doctrees",
-        ROOT / "build/site-source/zh",
-        tmp_path / "zh",
-    ]
-    address = {"BN_TUTORIAL_REPOSITORY": "https://github.com/owner/name"}
-    subprocess.run(command, check=True, env=os.environ | address)
-    for path in (ROOT / "notebooks" / "zh").glob("**/[0-9]*.ipynb"):
-        name = path.relative_to(ROOT / "notebooks" / "zh").with_suffix(".html")
-        links = [
-            link.split("?urlpath=")[-1] for link in Page(tmp_path / "zh/notebooks" / name).links
-        ]
-        end = path.relative_to(ROOT).as_posix()
-        assert f"https://colab.research.google.com/github/owner/name/blob/main/{end}" in links
-        assert f"tree/{end}" in links
+REPOSITORY = "https://github.com/OWNER/NAME"
+BUTTONS = {  # what an address may stand before
+    f"{REPOSITORY}/blob/main/": "?plain=1",
+    "https://colab.research.google.com/github/OWNER/NAME/blob/main/": "",
+    "https://mybinder.org/v2/gh/OWNER/NAME/main?urlpath=tree/": "",
+}
+
+
+@pytest.mark.parametrize(("language", "notebooks"), [("en", "notebooks"), ("zh", "notebooks/zh")])
+def test_with_an_address_each_notebook_offers_itself(language, notebooks, tmp_path):
+    """As `make site` builds it with the address alone: the branch is handed on, empty."""
+    environment = ROOT / "build" / "site-environment"
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    settings = {"BN_TUTORIAL_REPOSITORY": REPOSITORY, "BN_TUTORIAL_BRANCH": ""}
+    options = ["--fail-on-warning", "--quiet", "--tag", language, "--conf-dir", "site"]
+    sources = f"build/site-source/{language}"
+    command = [python, "-m", "sphinx", *options, sources, tmp_path / "site"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | settings, check=True)
+    for path in (tmp_path / "site").glob("**/*.html"):
+        links = [link for link in Page(path).links if "OWNER" in link and link != REPOSITORY]
+        name = path.relative_to(tmp_path / "site").with_suffix(".ipynb")
+        if name.parts[0] != "notebooks":
+            assert links == [], name
+            continue
+        own = f"{notebooks}/{name.relative_to('notebooks').as_posix()}"
+        assert (ROOT / own).exists()
+        assert set(links) == {start + own + end for start, end in BUTTONS.items()}, name
 
 
 def test_from_notebook_to_notebook(browser, address):
