@@ -162,6 +162,7 @@ site: build/site-environment/installed  ## the notebooks as web pages, in build/
 	$(SITE_BIN)/python site/gather.py build/site-source
 	$(call make-pages,en,build/site)
 	$(call make-pages,zh,build/site/zh)
+	rm -r build/site/jupyter_execute  # what MyST-NB keeps beside the Chinese pages
 	@echo "The site: $(abspath build/site/index.html)"
 
 # $(call make-pages,LANGUAGE,FOLDER)

@@ -21,9 +21,11 @@ branch = os.environ.get("BN_TUTORIAL_BRANCH") or "main"  # make hands on what is
 site = os.environ.get("BN_TUTORIAL_SITE", "")
 html_baseurl = f"{site}zh/" if site and CHINESE else site
 
-extensions = ["myst_nb", "sphinx-mathjax-offline"]
-if not CHINESE:  # the docstrings are English
-    extensions += ["autoapi.extension", "sphinx.ext.napoleon"]
+extensions = ["myst_nb"]
+if CHINESE:  # the English site's, a folder higher: it has 24 MB
+    mathjax_path = "../../_static/mathjax/tex-chtml.js"
+else:  # the docstrings are English
+    extensions += ["sphinx-mathjax-offline", "autoapi.extension", "sphinx.ext.napoleon"]
 root_doc = "index"
 exclude_patterns = ["canvas.html"]
 

@@ -182,6 +182,13 @@ def test_each_notebook_has_its_page_with_all_its_figures():
         assert "Traceback" not in page
 
 
+def test_nothing_is_published_twice():
+    """MathJax alone has 24 MB, and what MyST-NB works on is no page."""
+    (mathjax,) = SITE.glob("**/tex-chtml.js")
+    assert mathjax.parent == SITE / "_static" / "mathjax"
+    assert not list(SITE.glob("**/*.ipynb"))
+
+
 def test_without_an_address_no_page_offers_colab_or_binder():
     for path in pages():
         links = Page(path).links
@@ -373,8 +380,9 @@ def test_without_scripts_text_and_figures_are_there(browser, address):
     assert "The single samples come out right." in text
 
 
-def test_from_the_disk(browser):
-    open_page(browser, (SITE / "notebooks" / "01_naive_batch_norm.html").as_uri())
+@pytest.mark.parametrize("folder", ["", "zh"])
+def test_from_the_disk(folder, browser):
+    open_page(browser, (SITE / folder / "notebooks" / "01_naive_batch_norm.html").as_uri())
     assert browser.find_elements(By.CSS_SELECTOR, "mjx-container")
     asked, failed = network(browser)
     assert {urlsplit(url).scheme for url in asked} <= {"file", "data", "blob"}
