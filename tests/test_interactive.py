@@ -2,6 +2,7 @@ import base64
 import html
 import json
 import re
+from pathlib import Path
 from string import Formatter
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from bn_tutorial import networks
-from bn_tutorial.interactive import draw_a_digit, slide_over_steps
+from bn_tutorial.interactive import Fragment, draw_a_digit, slide_over_steps
 from bn_tutorial.interactive.digits import _shorten_zeros, batch_logits
 from bn_tutorial.interactive.fragments import encode_half_floats, read_texts
 from bn_tutorial.mnist import Dataset
@@ -43,6 +44,19 @@ def data_of(fragment):
         r'<script type="application/json">(.*?)</script>', fragment.html, re.DOTALL
     )
     return json.loads(data)
+
+
+def committed(kind):
+    """The one fragment of this kind in the outputs of the notebooks."""
+    outputs = [
+        output
+        for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    texts = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+    (found,) = [text for text in texts if f'data-bn-tutorial="{kind}"' in text]
+    return Fragment(kind, found)
 
 
 def test_sizes(network, digits, histories, real_mnist):
@@ -103,6 +117,15 @@ def test_both_languages_say_the_same_things(name):
     for key, text in english.items():
         if isinstance(text, str):
             assert values(text) == values(chinese[key]), key
+
+
+def test_committed_fragments_are_of_todays_script_style_and_texts(make):
+    """Notebooks and site show the committed ones; a change needs `make refresh ONLY="01 02"`."""
+    today = make()
+    shown = committed(today.kind)
+    assert shown.html.split("<script>")[1] == today.html.split("<script>")[1]
+    for name in ("style", "texts"):
+        assert data_of(shown)[name] == data_of(today)[name]
 
 
 def test_weights_are_rounded_to_float16_and_no_further(network, digits, generator):
