@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.action_chains import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
@@ -11,7 +12,7 @@ from selenium.webdriver.common.by import By
 
 from bn_tutorial import mnist, networks, training
 from bn_tutorial.interactive import draw_a_digit, slide_over_steps
-from bn_tutorial.interactive.digits import batch_logits
+from bn_tutorial.interactive.digits import _choose_images, batch_logits
 from tests.browser.handwriting import HANDWRITING
 
 PAGE = """<!doctype html><html lang="{language}" data-theme="{theme}"><meta charset="utf-8">
@@ -100,6 +101,10 @@ class Part:
     def bars(self, way):
         return [fill.get_attribute("style") for fill in self.all(f".{way} .fill")]
 
+    def percentages(self, way):
+        """What the ten bars show."""
+        return [float(re.search(r"width: ([\d.]+)%", style)[1]) for style in self.bars(way)]
+
     def companions(self):
         return self.script("return arguments[0].bnTutorial.companions()")
 
@@ -172,6 +177,24 @@ def test_logits_by_batch_statistics_are_tensorflows(show, drawing, network, data
         _require_close(found, batch_logits(rounded(network), images), 1e-3)
         if size > 2:
             _require_close(found, batch_logits(network, images), 1e-2)
+
+
+def test_the_bars_are_tensorflows(show, drawing, network, data):
+    """What is seen of the digit: in the batch with these companions, and by itself."""
+    (part,) = show(drawing)
+    images = data.test.images[_choose_images(data.test, seed=0)]
+    with_rounded = rounded(network)
+    part.all(".picks button")[2].click()
+    digit = images[12:13]
+    for count in (2, 7, 20, 59):
+        part.set_companions(count)
+        batch = np.concatenate([digit, images[part.companions()]])
+        for way, logits in (
+            ("naive", batch_logits(with_rounded, batch)),
+            ("fixed", with_rounded(digit, is_training=False)),
+        ):
+            expected = 100 * tf.nn.softmax(logits[0]).numpy()
+            np.testing.assert_allclose(part.percentages(way), expected, rtol=0, atol=1)
 
 
 def test_alone_naive_bn_always_answers_the_same(show, drawing, screenshot, browser):
