@@ -36,7 +36,7 @@ class Page(HTMLParser):
             self.links.append(found["href"])
         elif tag == "link" and found.get("rel") == "alternate":
             self.alternates[found["hreflang"]] = found["href"]
-        elif tag == "link" and found.get("rel") in {"stylesheet", "icon", "preload", "search"}:
+        elif tag == "link" and found.get("rel") != "canonical":  # preconnect, for one
             self.embedded.append(found["href"])
         elif tag in {"script", "img", "iframe", "source"} and "src" in found:
             self.embedded.append(found["src"])
