@@ -13,7 +13,9 @@ from selenium.webdriver.common.by import By
 from bn_tutorial import mnist, networks, training
 from bn_tutorial.interactive import draw_a_digit, slide_over_steps
 from bn_tutorial.interactive.digits import _choose_images, batch_logits
+from tests.browser.conftest import ROOT
 from tests.browser.handwriting import HANDWRITING
+from tests.browser.site_pages import network as network_log
 
 PAGE = """<!doctype html><html lang="{language}" data-theme="{theme}"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>page</title><body>{body}</body></html>"""
@@ -344,6 +346,25 @@ def test_looks(show, drawing, slider, browser, resize, screenshot, width, theme,
         assert ("dark" in each.one(".panel").get_attribute("class")) == (theme == "dark")
     assert ("同伴" in part.one(".status").text) == (language == "zh-CN")
     screenshot(browser, f"interactive-{theme}-{width}", whole=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["01_naive_batch_norm", "02_fixed_batch_norm", "zh/02_fixed_batch_norm"]
+)
+def test_committed_fragments_live_in_the_pages_of_make_run(name, browser, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from html_page import HtmlPage
+
+    page = tmp_path / "page.html"
+    text, _ = HtmlPage().from_filename(str(ROOT / "notebooks" / f"{name}.ipynb"))
+    page.write_text(text, encoding="utf-8")
+    browser.get(page.as_uri())
+    (root,) = browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]")
+    assert Part(browser, root).all("input[type=range]")
+    asked, failed = network_log(browser)
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
+    assert failed == []
+    assert browser.get_log("browser") == []
 
 
 def test_it_follows_the_page_into_the_dark(show, drawing, browser):
