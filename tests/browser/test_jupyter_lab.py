@@ -8,8 +8,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.browser.handwriting import HANDWRITING
+from tests.browser.test_interactive import Part
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_naive_batch_norm.ipynb"
+SECOND = NOTEBOOKS / "02_fixed_batch_norm.ipynb"
 CHINESE = NOTEBOOKS / "zh" / "01_naive_batch_norm.ipynb"
 EXERCISES = NOTEBOOKS / "08_write_it_yourself.ipynb"
 # Not "auto": where MNIST can't be had, that says so on standard error.
@@ -48,14 +52,18 @@ def show(screenshot, request):
     return take
 
 
-def test_the_kernel_is_the_python_that_runs_the_tests(open_notebook, tmp_path):
-    cell = nbformat.v4.new_code_cell("import sys; print(sys.executable)")
+def write_notebook(path, source):
+    """A notebook of one cell."""
+    cell = nbformat.v4.new_code_cell(source)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}),
-        tmp_path / "which.ipynb",
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def test_the_kernel_is_the_python_that_runs_the_tests(open_notebook, tmp_path):
+    notebook = open_notebook(
+        write_notebook(tmp_path / "which.ipynb", "import sys; print(sys.executable)")
     )
-    notebook = open_notebook(tmp_path / "which.ipynb")
     assert notebook.run(notebook.cell("sys.executable")) == sys.executable
 
 
@@ -77,6 +85,30 @@ def test_a_notebook_shows_all_its_figures(path, title, open_notebook, show):
         notebook.bring_into_view(image)
         show(notebook, f"figure-{number}")
     assert notebook.fragments() == [["slide-over-steps", True]]
+    assert_nothing_went_wrong(notebook)
+
+
+def test_the_canvas_is_drawn_on(open_notebook, show, tmp_path):
+    """The one of notebook 2 as committed, shown by a cell: training its network takes a minute."""
+    outputs = [
+        output
+        for cell in nbformat.read(SECOND, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    texts = [output.get("data", {}).get("text/html", "") for output in outputs]
+    (canvas,) = [text for text in texts if "data-bn-tutorial" in text]
+    (tmp_path / "canvas.html").write_text(canvas, encoding="utf-8")
+    source = f"from IPython.display import HTML\nHTML(filename={str(tmp_path / 'canvas.html')!r})"
+    notebook = open_notebook(write_notebook(tmp_path / "canvas.ipynb", source))
+    notebook.run_all()
+    root = notebook.browser.find_element("css selector", "[data-bn-tutorial]")
+    part = Part(notebook.browser, root)
+    notebook.bring_into_view(part.one(".paper"))
+    part.one(".clear").click()
+    label, strokes = HANDWRITING[0]
+    part.draw(strokes)
+    assert part.answers() == ["8", str(label)]  # 8 whatever is drawn, as in the notebook
+    show(notebook, "drawn")
     assert_nothing_went_wrong(notebook)
 
 
