@@ -232,10 +232,10 @@ function makePaper(texts, draw) {
     add({ clientX, clientY });
   });
   paper.addEventListener("pointermove", (event) => event.pointerId === active && add(event));
-  for (const end of ["pointerup", "pointercancel"]) {
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
     paper.addEventListener(end, (event) => event.pointerId === active && (active = null));
   }
-  const clear = () => (strokes = []);
+  const clear = () => { [strokes, active] = [[], null]; }; // ends a stroke that is being drawn
   return { paper, clear };
 }
 

@@ -299,6 +299,24 @@ def test_a_finger_draws(show, drawing, browser):
     assert part.answers()[1] == "1"
 
 
+@pytest.mark.parametrize("selector", [".clear", ".picks button"])
+def test_paper_that_is_cleared_under_the_pen_stays_so(show, drawing, browser, selector):
+    (part,) = show(drawing)
+    part.one(".clear").click()
+    paper = part.one(".paper")
+    pen = ActionChains(browser, duration=0)
+    pen.move_to_element_with_offset(paper, 0, -50).click_and_hold().move_by_offset(0, 50).perform()
+    assert part.answers() != ["–", "–"]
+    by_keyboard = "arguments[0].shadowRoot.querySelector(arguments[1]).click()"
+    part.script(by_keyboard, selector)
+    cleared = part.image()
+    ActionChains(browser, duration=0).move_by_offset(20, 20).release().perform()
+    np.testing.assert_array_equal(part.image(), cleared)
+    assert browser.get_log("browser") == []
+    part.draw([[(0.5, 0.2), (0.5, 0.8)]])
+    assert part.answers()[1] == "1"
+
+
 def test_the_keyboard_is_enough(show, drawing, browser):
     (part,) = show(drawing)
     focused = "return arguments[0].shadowRoot.activeElement?.className"
