@@ -105,8 +105,10 @@ notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on
 	$(call prepare,digits,-p SOURCE digits)
 	$(NBVAL) $(foreach folder,quick digits,$(patsubst %,build/$(folder)/%.ipynb,$(NAMES) $(SOLUTIONS)))
 
+# Without a browser there is nothing to set up, and the tests say how to get one.
+BROWSER := $(shell command -v chromedriver)$(filter required,$(BN_TUTORIAL_BROWSER))
 # One after the other: notebooks train on all cores, and a browser that waits for its turn gives up.
-browser: $(INSTALLED) $(KERNEL_SETTINGS) site build/axe/installed  ## notebooks and pages in a real browser, if there is one
+browser: $(INSTALLED) $(KERNEL_SETTINGS) $(if $(BROWSER),site build/axe/installed)  ## notebooks and pages in a real browser, if there is one
 	$(BIN)/python -m pytest -m browser
 
 test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, every notebook as committed, each answer

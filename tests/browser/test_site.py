@@ -37,7 +37,7 @@ def pages_to_walk():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _built():
+def _built(start_browser):  # noqa: ARG001 - without a browser there is no need of a site
     if not (SITE / "index.html").exists():
         pytest.fail("there is no site in build/site: make site", pytrace=False)
 
