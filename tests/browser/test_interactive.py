@@ -199,6 +199,13 @@ def test_the_bars_are_tensorflows(show, drawing, network, data):
             np.testing.assert_allclose(part.percentages(way), expected, rtol=0, atol=1)
 
 
+def test_nothing_is_answered_before_the_reader_has_guessed(show, drawing):
+    (part,) = show(drawing)
+    assert part.answers() == ["–", "–"]
+    assert "paper is empty" in part.one(".status").text
+    assert not part.image().any()
+
+
 def test_alone_naive_bn_always_answers_the_same(show, drawing, screenshot, browser):
     (part,) = show(drawing)
     naive = set()
@@ -215,6 +222,7 @@ def test_alone_naive_bn_always_answers_the_same(show, drawing, screenshot, brows
 
 def test_companions_move_naive_bn_alone(show, drawing):
     (part,) = show(drawing)
+    part.all(".picks button")[0].click()
     bars = []
     for count in (0, 1, 5, 20, 59):
         part.set_companions(count)
@@ -357,6 +365,7 @@ def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(show, drawing):
 def test_looks(show, drawing, slider, browser, resize, screenshot, width, theme, language):
     resize(browser, width)
     part, steps = show(drawing, slider, theme=theme, language=language)
+    part.all(".picks button")[4].click()
     part.set_companions(12)
     scripted = "return document.documentElement.scrollWidth"
     assert browser.execute_script(scripted) == width
