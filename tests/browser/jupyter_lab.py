@@ -24,6 +24,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.browser import logs
+
 PATIENCE = 300  # seconds; a slow machine may take long, a good one does not wait
 
 # JupyterLab asks elsewhere for its news and its versions; the extension manager is read-only below.
@@ -270,19 +272,12 @@ class Notebook:
 
     def console_errors(self):
         """What the browser's console has had of errors since it was asked last."""
-        log = self.browser.get_log("browser")
-        return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
+        return logs.console_errors(self.browser)
 
     def hosts(self):
         """The hosts that were asked for something since this was asked last."""
-        urls = []
-        for entry in self.browser.get_log("performance"):
-            message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                urls.append(message["params"]["request"]["url"])
-            elif message["method"] == "Network.webSocketCreated":
-                urls.append(message["params"]["url"])
-        parts = map(urlsplit, urls)
+        asked, _ = logs.network(self.browser)
+        parts = map(urlsplit, asked)
         return {part.hostname for part in parts if part.scheme in ("http", "https", "ws", "wss")}
 
     def close(self):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import json
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -69,20 +68,3 @@ def served(folder: Path) -> Iterator[str]:
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing: pytest's output is for failures."""
-
-
-def network(browser) -> tuple[list[str], list[str]]:  # noqa: ANN001
-    """The addresses asked for since the log was last read, and those that gave no answer."""
-    asked, failed, address_of = [], [], {}
-    for entry in browser.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        parameters = message.get("params", {})
-        if message["method"] == "Network.requestWillBeSent":
-            address_of[parameters["requestId"]] = parameters["request"]["url"]
-            asked.append(parameters["request"]["url"])
-        elif message["method"] == "Network.responseReceived":
-            if parameters["response"]["status"] >= 400:
-                failed.append(parameters["response"]["url"])
-        elif message["method"] == "Network.loadingFailed" and not parameters.get("canceled"):
-            failed.append(address_of.get(parameters["requestId"], "unknown address"))
-    return asked, failed

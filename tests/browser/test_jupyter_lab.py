@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.browser.fragments import Part
 from tests.browser.handwriting import HANDWRITING
-from tests.browser.test_interactive import Part
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_naive_batch_norm.ipynb"

@@ -11,9 +11,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browser.conftest import ROOT, SCREENSHOTS, give_up
+from tests.browser.fragments import Part
 from tests.browser.handwriting import HANDWRITING
-from tests.browser.site_pages import Page, network, served, target_of
-from tests.browser.test_interactive import Part
+from tests.browser.logs import console_errors, network
+from tests.browser.site_pages import Page, served, target_of
 
 SITE = ROOT / "build" / "site"
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
@@ -79,10 +80,6 @@ def wait_for_tab_stops(browser):
     WebDriverWait(browser, 30).until(lambda b: b.execute_script(without))
 
 
-def complaints(browser):
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-
-
 def wider_than_the_page(browser):
     """How many pixels the page can be scrolled sideways."""
     return browser.execute_script(
@@ -112,7 +109,7 @@ def test_page_at_both_widths_and_in_both_themes(name, browser, address, resize, 
     elsewhere = {url for url in asked if urlsplit(url).scheme in {"http", "https", "ws", "wss"}}
     assert {f"http://{urlsplit(url).netloc}" for url in elsewhere} == {address}
     assert failed == []
-    assert complaints(browser) == []
+    assert console_errors(browser) == []
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +203,7 @@ BUTTONS = {  # what an address may stand before
 
 @pytest.mark.parametrize(("language", "notebooks"), [("en", "notebooks"), ("zh", "notebooks/zh")])
 def test_with_an_address_each_notebook_offers_itself(language, notebooks, tmp_path):
-    """As `make site` builds it with the address alone: the branch is handed on, empty."""
+    """With the address alone; an empty branch is none."""
     environment = ROOT / "build" / "site-environment"
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     settings = {"BN_TUTORIAL_REPOSITORY": REPOSITORY, "BN_TUTORIAL_BRANCH": ""}
@@ -254,7 +251,7 @@ def test_search(page, words, expected, browser, address):
             for link in b.find_elements(By.CSS_SELECTOR, "#search-results li a")
         )
     )
-    assert complaints(browser) == []
+    assert console_errors(browser) == []
 
 
 def test_excerpts_are_of_the_text_alone(browser, address):
@@ -269,7 +266,7 @@ def test_search_from_the_disk(browser):
     open_page(browser, f"{(SITE / 'search.html').as_uri()}?q=covariate")
     links = (By.CSS_SELECTOR, "#search-results li a")
     WebDriverWait(browser, 30).until(lambda b: b.find_elements(*links))
-    assert complaints(browser) == []
+    assert console_errors(browser) == []
 
 
 def test_chinese_search_finds_nothing_where_nothing_is(browser, address):
@@ -279,7 +276,7 @@ def test_chinese_search_finds_nothing_where_nothing_is(browser, address):
         lambda b: b.find_elements(*done) and b.find_element(*done).text
     )
     assert not browser.find_elements(By.CSS_SELECTOR, "#search-results li a")
-    assert complaints(browser) == []
+    assert console_errors(browser) == []
 
 
 @pytest.mark.parametrize("name", ["index.html", "draw.html", "notebooks/05_real_layers.html"])
