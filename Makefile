@@ -144,10 +144,12 @@ zh: $(INSTALLED)  ## make the Chinese edition, from the English texts and transl
 
 # In an environment of its own: what makes the lock is no part of what it locks.
 lock: build/uv/installed  ## make both requirements.lock again, from pyproject.toml
-	build/uv/$(notdir $(BIN))/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
-		--no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
-	build/uv/$(notdir $(BIN))/uv pip compile --group site --universal --python-version 3.11 \
-		--no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade -o site/requirements.lock
+	$(call compile-lock,pyproject.toml --extra test,requirements.lock)
+	$(call compile-lock,--group site,site/requirements.lock)
+
+# $(call compile-lock,REQUIREMENTS,FILE)
+compile-lock = build/uv/$(notdir $(BIN))/uv pip compile $(1) --universal --python-version 3.11 \
+	--no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade -o $(2)
 
 build/uv/installed: $(INSTALLED)
 	$(BIN)/python -m venv --clear build/uv
@@ -156,9 +158,6 @@ build/uv/installed: $(INSTALLED)
 
 # Everything about the site is in an environment of its own, without TensorFlow.
 SITE_BIN := build/site-environment/$(notdir $(BIN))
-export BN_TUTORIAL_REPOSITORY
-export BN_TUTORIAL_BRANCH
-export BN_TUTORIAL_SITE
 site: build/site-environment/installed  ## the notebooks as web pages, in build/site; no TensorFlow
 	rm -rf build/site
 	$(SITE_BIN)/python site/gather.py build/site-source

@@ -16,7 +16,7 @@ language = "zh_CN" if CHINESE else "en"
 
 # Where the repository is published, such as https://github.com/OWNER/NAME; empty: nowhere yet.
 repository = os.environ.get("BN_TUTORIAL_REPOSITORY", "").rstrip("/")
-branch = os.environ.get("BN_TUTORIAL_BRANCH") or "main"  # make hands on what is not set as ""
+branch = os.environ.get("BN_TUTORIAL_BRANCH") or "main"
 # Where the site itself is published: a full address, with a slash at its end.
 site = os.environ.get("BN_TUTORIAL_SITE", "")
 html_baseurl = f"{site}zh/" if site and CHINESE else site
@@ -32,10 +32,9 @@ exclude_patterns = ["canvas.html"]
 # Notebooks are shown as they were committed.
 nb_execution_mode = "off"
 nb_render_markdown_format = "gfm"
-myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 myst_url_schemes = {"http": None, "https": None, "en": "../{{path}}"}  # en: of the English site
-suppress_warnings = ["mystnb.unknown_mime_type"]
 
 # The reference comes from the source alone.
 autoapi_dirs = [str(ROOT / "bn_tutorial")]
@@ -66,7 +65,6 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
-    "collapse_navigation": True,
     "article_header_end": ["language_switch.html", "article-header-buttons.html"],
     "search_bar_text": "搜索……" if CHINESE else "Search...",
     "navbar_start": [],  # the search stands in the sidebar

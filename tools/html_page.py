@@ -6,7 +6,6 @@ Links to other notebooks lead to their pages: those beside this one, and those t
 variable BN_TUTORIAL_PAGES names because they are about to be made. Other notebooks have no link.
 """
 
-import copy
 import os
 import re
 from pathlib import Path
@@ -86,9 +85,9 @@ class HtmlPage(HTMLExporter):
         folder = Path((resources or {}).get("metadata", {}).get("path") or ".")
         self.pages = {path.stem for path in folder.glob("[0-9]*.html")}
         self.pages |= set(os.environ.get("BN_TUTORIAL_PAGES", "").split())
-        titled = copy.deepcopy(notebook)
-        titled.metadata["title"] = title_of(notebook)
-        self.language_code = "zh" if re.search("[\u4e00-\u9fff]", titled.metadata.title) else "en"
+        title = title_of(notebook)
+        titled = NotebookNode(notebook, metadata=NotebookNode(notebook.metadata, title=title))
+        self.language_code = "zh" if re.search("[\u4e00-\u9fff]", title) else "en"
         return super().from_notebook_node(titled, resources, **options)
 
     @pass_context
