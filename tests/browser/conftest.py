@@ -82,6 +82,8 @@ def start_browser(tmp_path_factory):
             started.append(webdriver.Chrome(options, Service(driver)))
         except WebDriverException as error:
             give_up(f"{binary} does not start: {error.msg}")
+        # Not every version gives a window without a screen the focus, which JupyterLab goes by.
+        started[-1].execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         return started[-1]
 
     yield start

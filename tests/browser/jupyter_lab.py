@@ -8,6 +8,7 @@ page, not asked of the kernel.
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import psutil
 from jupyter_server.serverapp import list_running_servers
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -36,16 +38,19 @@ LAB_SETTINGS = {
         "doNotDisturbMode": True,
     }
 }
+# The kernel is idle before the last cells are in the page: JupyterLab adds these one by one.
 READY = """
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.context?.path === arguments[0] && panel.context.isReady
-        && panel.sessionContext.session?.kernel?.status === "idle";
+        && panel.sessionContext.session?.kernel?.status === "idle"
+        && panel.content.widgets.every((cell) => !cell.isPlaceholder() && cell.node.isConnected);
 """
+# A command has ended well when what came of it has been drawn, too.
 START_COMMAND = """
     const ended = (window.endedCommands ??= []);
     const number = ended.push(null) - 1;
     window.jupyterapp.commands.execute(arguments[0]).then(
-        () => { ended[number] = "well"; },
+        () => requestAnimationFrame(() => requestIdleCallback(() => { ended[number] = "well"; })),
         (error) => { ended[number] = String(error); },
     );
     return number;
@@ -60,13 +65,34 @@ SELECT = """
     notebook.activeCellIndex = notebook.widgets.findIndex((cell) => cell.node === arguments[0]);
     notebook.deselectAll();
 """
-OUTPUTS = (By.CSS_SELECTOR, ".jp-OutputArea-output")
-IMAGES = (By.CSS_SELECTOR, ".jp-RenderedImage.jp-OutputArea-output img")
+ACTIVE_CELL = """
+    const {node} = window.jupyterapp.shell.currentWidget.content.activeCell;
+    return node.isConnected ? node : null;
+"""
+OUTPUT = ".jp-OutputArea-output"
 COMPLAINTS = (
-    By.CSS_SELECTOR,
     '[data-mime-type="application/vnd.jupyter.error"], '
-    '[data-mime-type="application/vnd.jupyter.stderr"]',
+    '[data-mime-type="application/vnd.jupyter.stderr"]'
 )
+TEXTS = """
+    const [root, selector] = arguments;
+    return [...(root ?? document).querySelectorAll(selector)].map((node) => node.textContent);
+"""
+FIGURES = """
+    const figures = [...document.querySelectorAll(".jp-RenderedImage.jp-OutputArea-output img")];
+    return figures.length === arguments[0] && figures.every((figure) => figure.complete)
+        ? figures : null;
+"""
+FRAGMENT = """
+    const [root, ...others] = document.querySelectorAll("[data-bn-tutorial]");
+    return others.length === 0 && root?.dataset.bnTutorial === arguments[0] && root.shadowRoot
+        ? root : null;
+"""
+SOURCE_IS = """
+    const cells = window.jupyterapp.shell.currentWidget.content.widgets;
+    const {model} = cells.find((cell) => cell.node === arguments[0]);
+    return model.sharedModel.getSource() === arguments[1];
+"""
 
 
 @dataclass(frozen=True)
@@ -211,10 +237,9 @@ class Notebook:
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
 
     def run(self, cell):
-        """Run this cell alone, and return its output."""
+        """Run this cell alone."""
         self.select(cell)
         self.do("notebook:run-cell")
-        return self.output(cell)
 
     def run_above(self, cell):
         """Run all cells above this one."""
@@ -230,8 +255,8 @@ class Notebook:
         """A new cell below this one; returns its element."""
         self.select(cell)
         self.do("notebook:insert-cell-below")
-        added = self.browser.execute_script(
-            "return window.jupyterapp.shell.currentWidget.content.activeCell.node"
+        added = self.wait_until(
+            lambda: self.browser.execute_script(ACTIVE_CELL), "the new cell is in the page"
         )
         self.type_over(added, source)
         return added
@@ -245,30 +270,41 @@ class Notebook:
         actions.key_down(control).send_keys("a").key_up(control).perform()
         # In one piece, as from the clipboard: of single keys the editor would indent the lines.
         self.browser.execute_cdp_cmd("Input.insertText", {"text": source})
+        self.wait_until(
+            lambda: self.browser.execute_script(SOURCE_IS, cell, source), "the cell has the text"
+        )
 
     def output(self, cell):
         """What stands below a cell, its lines and spaces made single spaces."""
-        texts = [area.get_property("textContent") for area in cell.find_elements(*OUTPUTS)]
+        texts = self.browser.execute_script(TEXTS, cell, OUTPUT)
         return " ".join(" ".join(texts).split())
 
-    def images(self):
-        """The figures that cells have made, once all are loaded."""
-        images = self.browser.find_elements(*IMAGES)
-        self.wait_until(
-            lambda: all(image.get_property("complete") for image in images), "the images are loaded"
-        )
-        return images
+    def wait_for_output(self, cell, pattern):
+        """Wait until what stands below a cell has this pattern in it; returns the match."""
+        try:
+            return self.wait_until(lambda: re.search(pattern, self.output(cell)), pattern)
+        except TimeoutException:
+            raise AssertionError(f"no {pattern!r} in {self.output(cell)!r}") from None
 
-    def fragments(self):
-        """Of each fragment of HTML its kind, and whether its script has run."""
-        return self.browser.execute_script(
-            "return [...document.querySelectorAll('[data-bn-tutorial]')]"
-            "  .map(root => [root.dataset.bnTutorial, root.shadowRoot !== null])"
+    def wait_for_figures(self, count):
+        """Wait until there are so many figures in the page, all loaded; returns them."""
+        return self.wait_until(
+            lambda: self.browser.execute_script(FIGURES, count), f"there are {count} figures"
+        )
+
+    def wait_for_fragment(self, kind):
+        """Wait until the page's one fragment of HTML is of this kind, and its script has run.
+
+        Returns:
+            the fragment's root.
+        """
+        return self.wait_until(
+            lambda: self.browser.execute_script(FRAGMENT, kind), f"{kind} is there and alive"
         )
 
     def complaints(self):
         """What cells wrote to standard error, and their errors."""
-        return [one.get_property("textContent") for one in self.browser.find_elements(*COMPLAINTS)]
+        return self.browser.execute_script(TEXTS, None, COMPLAINTS)
 
     def console_errors(self):
         """What the browser's console has had of errors since it was asked last."""

@@ -64,7 +64,9 @@ def test_the_kernel_is_the_python_that_runs_the_tests(open_notebook, tmp_path):
     notebook = open_notebook(
         write_notebook(tmp_path / "which.ipynb", "import sys; print(sys.executable)")
     )
-    assert notebook.run(notebook.cell("sys.executable")) == sys.executable
+    cell = notebook.cell("sys.executable")
+    notebook.run(cell)
+    notebook.wait_for_output(cell, f"^{re.escape(sys.executable)}$")
 
 
 @pytest.mark.parametrize(
@@ -74,17 +76,16 @@ def test_the_kernel_is_the_python_that_runs_the_tests(open_notebook, tmp_path):
 )
 def test_a_notebook_shows_all_its_figures(path, title, open_notebook, show):
     notebook = open_notebook(path, STEPS=500, SOURCE=SOURCE)
-    assert notebook.browser.find_element("css selector", ".jp-MarkdownOutput h1").text == title
-    assert notebook.images() == []
+    (heading,) = notebook.browser.find_elements("css selector", ".jp-MarkdownOutput h1")
+    assert heading.text == title
+    assert not notebook.browser.find_elements("css selector", ".jp-OutputArea-output")
     show(notebook, "top")
     notebook.run_all()
-    images = notebook.images()
-    assert len(images) == committed_images(path)
-    for number, image in enumerate(images, 1):
+    for number, image in enumerate(notebook.wait_for_figures(committed_images(path)), 1):
         assert image.get_property("naturalWidth") > 0
         notebook.bring_into_view(image)
         show(notebook, f"figure-{number}")
-    assert notebook.fragments() == [["slide-over-steps", True]]
+    notebook.wait_for_fragment("slide-over-steps")
     assert_nothing_went_wrong(notebook)
 
 
@@ -101,8 +102,7 @@ def test_the_canvas_is_drawn_on(open_notebook, show, tmp_path):
     source = f"from IPython.display import HTML\nHTML(filename={str(tmp_path / 'canvas.html')!r})"
     notebook = open_notebook(write_notebook(tmp_path / "canvas.ipynb", source))
     notebook.run_all()
-    root = notebook.browser.find_element("css selector", "[data-bn-tutorial]")
-    part = Part(notebook.browser, root)
+    part = Part(notebook.browser, notebook.wait_for_fragment("draw-a-digit"))
     notebook.bring_into_view(part.one(".paper"))
     part.one(".clear").click()
     label, strokes = HANDWRITING[0]
@@ -120,21 +120,18 @@ def test_an_interrupted_training_keeps_its_history(open_notebook, show):
     notebook.select(training)
     run = notebook.start("notebook:run-cell")
     # After a thousand steps the claims below it hold.
-    progress = rf"\| [0-9]{{4,}}/{asked}"
-    notebook.wait_until(
-        lambda: re.search(progress, notebook.output(training)), "the training is on its way"
-    )
+    notebook.wait_for_output(training, rf"\| [0-9]{{4,}}/{asked}")
     notebook.do("notebook:interrupt-kernel")
     notebook.finish(run)
-    kept = re.search(r"the history up to step ([0-9,]+) is kept", notebook.output(training))
+    kept = notebook.wait_for_output(training, r"the history up to step ([0-9,]+) is kept")
     steps = int(kept[1].replace(",", ""))
     assert 1_000 <= steps < asked
     show(notebook, "training")
     records = notebook.add_below(training, "print({len(h.steps) for h in histories.values()})")
     notebook.run_from(records)
-    assert notebook.output(records) == f"{{{steps // 50 + 1}}}"
+    notebook.wait_for_output(records, rf"^\{{{steps // 50 + 1}\}}$")
+    notebook.wait_for_figures(committed_images(FIRST))
     assert_nothing_went_wrong(notebook)
-    assert len(notebook.images()) == committed_images(FIRST)
 
 
 def test_an_exercise_not_written_wrong_and_right(open_notebook, show):
@@ -142,16 +139,18 @@ def test_an_exercise_not_written_wrong_and_right(open_notebook, show):
     function = notebook.cell("def batch_norm(inputs")
     check = notebook.cell("checks.forward(")
     notebook.run_above(check)
-    assert notebook.run(check).startswith("forward: not written yet")
+    notebook.run(check)
+    notebook.wait_for_output(check, "^forward: not written yet")
     show(notebook, "not-written")
     notebook.type_over(function, OVER_THE_UNITS)
     notebook.run(function)
-    answer = notebook.run(check)
-    assert answer.startswith("forward: the wrong axis")
-    assert "Mean and variance were taken over the units of a sample." in answer
+    notebook.run(check)
+    mistake = "Mean and variance were taken over the units of a sample"
+    notebook.wait_for_output(check, rf"^forward: the wrong axis.*{mistake}\.")
     show(notebook, "wrong")
     notebook.type_over(function, OVER_THE_BATCH)
     notebook.run(function)
-    assert notebook.run(check).startswith("forward: passed")
+    notebook.run(check)
+    notebook.wait_for_output(check, "^forward: passed")
     show(notebook, "right")
     assert_nothing_went_wrong(notebook)
