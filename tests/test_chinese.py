@@ -264,6 +264,25 @@ def test_only_text_changes(tmp_path):
     assert '"é"' in text
 
 
+def test_texts_are_translated_by_name(tmp_path):
+    document = Document("bn_tutorial/interactive/texts/small.en.json", tmp_path)
+    path = tmp_path / document.english
+    path.parent.mkdir(parents=True)
+    path.write_text('{"clear": "clear", "names": {"naive": "naive BN"}}', encoding="utf-8")
+    assert documents(tmp_path) == [document]
+    clear, naive = update_catalogue(document)
+    assert (clear.msgid, naive.msgid) == ("clear", "naive BN")
+    assert naive.occurrences == [(document.english, "naive")]
+    fill(document)
+    made = document.write(lambda text: translations(document)[text])
+    assert made == tmp_path / "bn_tutorial/interactive/texts/small.zh.json"
+    text = made.read_text(encoding="utf-8")
+    assert json.loads(text) == {"clear": "译文。", "names": {"naive": "译文。"}}
+    path.write_text(path.read_text(encoding="utf-8").replace(" BN", " BN!"), encoding="utf-8")
+    update_catalogue(document)
+    assert any("small naive: “naive BN!”: stale" in problem for problem in problems_of(document))
+
+
 @pytest.mark.parametrize(
     ("english", "link", "expected"),
     [
@@ -300,6 +319,7 @@ def test_links_stay_within_the_language(tmp_path, english, link, expected):
 def test_counterparts():
     assert counterpart("notebooks/solutions/08.ipynb") == "notebooks/zh/solutions/08.ipynb"
     assert counterpart("benchmarks/README.md") == "benchmarks/README.zh.md"
+    assert counterpart("texts/small.en.json") == "texts/small.zh.json"
 
 
 # --- The checks find what they are for ---
@@ -316,6 +336,7 @@ def test_counterparts():
         ("See [![a](b.png)](c.md).", "见 ![a](b.png)。", "link: c.md is missing"),
         ("Press <kbd>A</kbd>.", "按 A。", "tag: <kbd> is missing"),
         ("A note[^1].", "注。", "footnote: [^1] is missing"),
+        ("{count} units.", "{number} 个单元。", "field: {count} is missing"),
         ("**Bold.** Text.", "粗体。文。", "emphasis: bold is missing"),
         ("**Bold.** Text.", "一**粗体。**文。", "emphasis: bold is missing"),
         ("*Italics* here.", "**斜体**。", "emphasis: italics is missing"),

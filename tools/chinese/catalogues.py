@@ -66,9 +66,12 @@ def update_catalogue(document: Document) -> polib.POFile:
 
 
 def differing_translations(chosen: list[Document]) -> list[str]:
-    """Messages that stand in several catalogues, and aren't translated the same in each."""
+    """Messages that stand in several catalogues, and aren't translated the same in each.
+
+    The texts of the fragments are not compared: on a button the words may have to be fewer.
+    """
     found: dict[str, set[str]] = {}
-    for document in chosen:
+    for document in (document for document in chosen if not document.is_texts):
         for message, translation in translations(document).items():
             found.setdefault(message, set()).add(translation)
     return [f"{text}: {sorted(several)}" for text, several in found.items() if len(several) > 1]

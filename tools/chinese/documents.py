@@ -14,7 +14,9 @@ from tools.chinese import markdown
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "benchmarks/README.md", "site/draw.md", "site/glossary.md")
+TEXTS = "bn_tutorial/interactive/texts/*.en.json"  # what the canvas and the slider say
 Translation = Callable[[str], str]
+Texts = dict[str, "str | Texts"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Document:
 
     @property
     def name(self) -> str:
-        """The path without folder notebooks/ and without suffix; names the catalogue too."""
-        return posixpath.splitext(self.english)[0].removeprefix("notebooks/")
+        """The path without folder notebooks/ and without suffixes; names the catalogue too."""
+        stem = posixpath.splitext(self.english)[0].removesuffix(".en")
+        return stem.removeprefix("notebooks/")
 
     @property
     def chinese(self) -> str:
@@ -46,8 +49,13 @@ class Document:
 
     @property
     def is_notebook(self) -> bool:
-        """Whether it has cells, or is one text."""
+        """Whether it has cells."""
         return self.english.endswith(".ipynb")
+
+    @property
+    def is_texts(self) -> bool:
+        """Whether it is short texts by name, which a script puts on a page."""
+        return self.english.endswith(".json")
 
     @property
     def chapter(self) -> Document | None:
@@ -61,7 +69,7 @@ class Document:
         return (self.root / self.english).read_text(encoding="utf-8")
 
     def messages(self) -> dict[str, list[str]]:
-        """Message → the cells it is in, in order; the cell of a page is ""."""
+        """Message → the cells or names it stands under, in order; that of a page is ""."""
         found: dict[str, list[str]] = {}
         for cell, source in self._sources():
             for piece in markdown.split(source):
@@ -71,6 +79,9 @@ class Document:
 
     def make(self, translation: Translation) -> str:
         """The Chinese text: code, outputs and metadata as they are, links to the same places."""
+        if self.is_texts:
+            texts = _map_texts(json.loads(self.read()), translation)
+            return json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
         if not self.is_notebook:
             return self._render(self.read(), translation)
         notebook = json.loads(self.read())
@@ -88,6 +99,9 @@ class Document:
         return path
 
     def _sources(self) -> Iterator[tuple[str, str]]:
+        if self.is_texts:
+            yield from _named_texts(json.loads(self.read()))
+            return
         if not self.is_notebook:
             yield "", self.read()
             return
@@ -123,11 +137,30 @@ def counterpart(english: str) -> str:
     if english.startswith("notebooks/"):
         return english.replace("notebooks/", "notebooks/zh/", 1)
     stem, suffix = posixpath.splitext(english)
-    return f"{stem}.zh{suffix}"
+    return f"{stem.removesuffix('.en')}.zh{suffix}"
 
 
 def documents(root: Path = ROOT) -> list[Document]:
-    """All of them: notebooks, solutions, pages."""
-    notebooks = [*root.glob("notebooks/*.ipynb"), *root.glob("notebooks/solutions/*.ipynb")]
-    paths = sorted(path.relative_to(root).as_posix() for path in notebooks)
+    """All of them: notebooks, solutions, texts of the fragments, pages."""
+    patterns = ("notebooks/*.ipynb", "notebooks/solutions/*.ipynb", TEXTS)
+    paths = [
+        path.relative_to(root).as_posix()
+        for pattern in patterns
+        for path in sorted(root.glob(pattern))
+    ]
     return [Document(path, root) for path in [*paths, *PAGES] if os.path.exists(root / path)]
+
+
+def _map_texts(texts: Texts, translation: Translation) -> Texts:
+    return {
+        name: _map_texts(text, translation) if isinstance(text, dict) else translation(text)
+        for name, text in texts.items()
+    }
+
+
+def _named_texts(texts: Texts) -> Iterator[tuple[str, str]]:
+    for name, text in texts.items():
+        if isinstance(text, dict):
+            yield from _named_texts(text)
+        else:
+            yield name, text

@@ -1,4 +1,4 @@
-"""What a translation must share with its message: formulas, code, links, numbers, emphasis."""
+"""What a translation must share with its message: formulas, code, links, numbers, and so on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tools.chinese.markdown import CODE, FORMULA, LINK, TABLE_ROW
 
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?%?")
 TAG = re.compile(r"</?[A-Za-z][^>]*>|<!--.*?-->")
+FIELD = re.compile(r"\{\w+\}")  # what a script fills in
 FOOTNOTE = re.compile(r"\[\^[^\]]+\]")
 CELL_BORDER = re.compile(r"(?<!\\)\|")
 EMPHASIS = {"strong_open": "bold", "em_open": "italics"}
@@ -50,8 +51,8 @@ def columns(row: str) -> list[str]:
 
 
 def prose(text: str) -> str:
-    """The text without code, formulas, addresses and tags."""
-    bare = FORMULA.sub(" ", CODE.sub(" ", text))
+    """The text without code, formulas, fields, addresses and tags."""
+    bare = FIELD.sub(" ", FORMULA.sub(" ", CODE.sub(" ", text)))
     return TAG.sub(" ", LINK.sub(r"\2", LINK.sub(r"\2", bare)))
 
 
@@ -65,6 +66,7 @@ def _parts(text: str) -> dict[str, Counter]:
         "link": Counter(target for mark, _, target in links if not mark),
         "image": Counter(target for mark, _, target in links if mark),
         "tag": Counter(TAG.findall(bare)),
+        "field": Counter(FIELD.findall(bare)),
         "footnote": Counter(FOOTNOTE.findall(bare)),
         "emphasis": _emphasis(text),
     }
