@@ -20,3 +20,26 @@ document.addEventListener("DOMContentLoaded", () => {
     return textOf(article ? `<div role="main">${article.outerHTML}</div>` : html, anchor);
   };
 });
+
+// Words of the theme for which it has no Chinese.
+const CHINESE_WORDS = {
+  "Color mode": "颜色模式",
+  "Main": "主导航",
+  "Page": "本页目录",
+  "System Settings": "跟随系统",
+  "Toggle primary sidebar": "显示或隐藏导航栏",
+  "Toggle secondary sidebar": "显示或隐藏本页目录",
+};
+document.addEventListener("DOMContentLoaded", () => {
+  if (document.documentElement.lang !== "zh-CN") return;
+  const names = ["title", "aria-label", "data-bs-original-title"]; // the last is a tooltip's
+  for (const element of document.querySelectorAll(names.map((name) => `[${name}]`).join())) {
+    for (const name of names) {
+      const word = CHINESE_WORDS[element.getAttribute(name)];
+      if (word) element.setAttribute(name, word);
+    }
+  }
+  for (const { lastChild } of document.querySelectorAll(".theme-change-button")) {
+    lastChild.textContent = CHINESE_WORDS[lastChild.textContent] ?? lastChild.textContent;
+  }
+});

@@ -1,6 +1,7 @@
 """The built site, as a reader meets it; `make browser` builds it first."""
 
 import os
+import re
 import subprocess
 from urllib.parse import quote_plus, urlsplit
 
@@ -304,6 +305,25 @@ def test_each_page_names_its_language_and_its_counterpart():
             language: target_of(path, link)[0] for language, link in page.alternates.items()
         }
         assert leads_to == {"en": (SITE / same).resolve(), "zh-CN": (SITE / "zh" / same).resolve()}
+
+
+@pytest.mark.parametrize("name", ["search", "notebooks/01_naive_batch_norm"])
+def test_around_a_chinese_text_all_is_chinese(name, browser, address):
+    """What the theme says, seen and unseen; only names stay, and what leads to the English page."""
+    open_page(browser, f"{address}/zh/{name}.html")
+    said = browser.execute_script(
+        "const said = [], unseen = 'article, .toc-entry, script, style, .language-switch, kbd';"
+        "for (const element of document.body.querySelectorAll('*')) {"
+        "  if (element.closest(unseen)) continue;"
+        "  const names = ['title', 'aria-label', 'placeholder', 'data-bs-original-title'];"
+        "  said.push(...names.map(name => element.getAttribute(name)));"
+        "  said.push(...[...element.childNodes].filter(n => n.nodeType === 3).map(n => n.data));"
+        "}"
+        "return said.filter(text => text?.trim());"
+    )
+    assert len(said) > 20
+    english = [text for text in said if re.search("[A-Za-z]", text)]
+    assert [text for text in english if not re.search("[\u4e00-\u9fff]", text)] == []
 
 
 def test_the_canvas_speaks_the_language_of_its_page(browser, address):
