@@ -84,6 +84,7 @@ def start_browser(tmp_path_factory):
             give_up(f"{binary} does not start: {error.msg}")
         # Not every version gives a window without a screen the focus, which JupyterLab goes by.
         started[-1].execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
+        started[-1].set_script_timeout(300)  # axe-core takes long on a slow machine
         return started[-1]
 
     yield start
