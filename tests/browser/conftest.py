@@ -19,6 +19,7 @@ from tests.browser import jupyter_lab as lab
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
+SCREEN, STRETCH = 900, 4000  # heights in CSS pixels: of a window, and of a part of a long page
 # Chrome first: where a machine has both, as GitHub's runners do, chromedriver is Chrome's.
 BROWSERS = ("google-chrome", "chrome", "chromium", "chromium-browser")
 HOW_TO_GET_ONE = (
@@ -112,7 +113,7 @@ def browser(_shared_browser):
 def resize():
     """Give the page a width and a height in CSS pixels; 360 is a telephone's width."""
 
-    def change(browser, width, height=900):
+    def change(browser, width, height=SCREEN):
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
@@ -121,18 +122,29 @@ def resize():
 
 @pytest.fixture(scope="session")
 def screenshot():
-    """Leave what the browser shows in build/screenshots; `whole` takes all of a long page."""
+    """Leave what the browser shows in build/screenshots, under this name."""
 
-    def take(browser, name, whole=False):
+    def take(browser, name):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        options = {"format": "png", "captureBeyondViewport": whole}
-        if whole:
-            size = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-            options["clip"] = {**size, "scale": 1}
-        image = browser.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
+        image = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
         path = SCREENSHOTS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.png"
         path.write_bytes(base64.b64decode(image))
-        return path
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def screenshots(screenshot, resize):
+    """Leave all of a page in build/screenshots, as numbered stretches from top to end."""
+
+    def take(browser, name, width):
+        resize(browser, width, STRETCH)
+        height = browser.execute_script("return document.documentElement.scrollHeight")
+        for number, top in enumerate(range(0, height, STRETCH), 1):
+            browser.execute_script("scrollTo(0, arguments[0])", top)
+            screenshot(browser, f"{name}-{number}")
+        browser.execute_script("scrollTo(0, 0)")
+        resize(browser, width)
 
     return take
 

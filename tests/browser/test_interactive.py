@@ -298,7 +298,7 @@ def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(show, drawing):
 
 @pytest.mark.parametrize("width", [360, 1200])
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "zh-CN")])
-def test_looks(show, drawing, slider, browser, resize, screenshot, width, theme, language):
+def test_looks(show, drawing, slider, browser, resize, screenshots, width, theme, language):
     resize(browser, width)
     part, steps = show(drawing, slider, theme=theme, language=language)
     part.all(".picks button")[4].click()
@@ -308,7 +308,7 @@ def test_looks(show, drawing, slider, browser, resize, screenshot, width, theme,
     for each in (part, steps):
         assert ("dark" in each.one(".panel").get_attribute("class")) == (theme == "dark")
     assert ("同伴" in part.one(".status").text) == (language == "zh-CN")
-    screenshot(browser, f"interactive-{theme}-{width}", whole=True)
+    screenshots(browser, f"interactive-{theme}-{width}", width)
 
 
 @pytest.mark.parametrize(

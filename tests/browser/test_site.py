@@ -21,6 +21,7 @@ SITE = ROOT / "build" / "site"
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = {"narrow": 360, "wide": 1280}
 THEMES = ("light", "dark")
+TO_BE_READ = {("wide", "light"), ("narrow", "dark")}  # of these, all of the page is left to look at
 WITHOUT_TEXT = {"genindex.html", "py-modindex.html", "search.html"}
 # Of the reference, a few stand for all: its pages come from one template.
 OF_THE_REFERENCE = (
@@ -89,14 +90,20 @@ def wider_than_the_page(browser):
 
 
 @pytest.mark.parametrize("name", pages_to_walk())
-def test_page_at_both_widths_and_in_both_themes(name, browser, address, resize, screenshot, axe):
+def test_page_at_both_widths_and_in_both_themes(
+    name, browser, address, resize, screenshot, screenshots, axe
+):
     open_page(browser, f"{address}/{name}")
     for theme in THEMES:
         choose_theme(browser, theme)
         for label, width in WIDTHS.items():
             resize(browser, width)
             assert wider_than_the_page(browser) <= 0, f"{name} at {width} pixels"
-            screenshot(browser, f"site-{name.removesuffix('.html')}-{label}-{theme}")
+            picture = f"site-{name.removesuffix('.html')}-{label}-{theme}"
+            if (label, theme) in TO_BE_READ:
+                screenshots(browser, picture, width)
+            else:
+                screenshot(browser, picture)
         wait_for_tab_stops(browser)
         assert axe(browser) == []
     assert not browser.find_elements(By.CSS_SELECTOR, "mjx-merror, .MathJax_Error")
