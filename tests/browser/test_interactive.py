@@ -138,7 +138,7 @@ def test_the_bars_are_tensorflows(show, drawing, network, data):
 def test_nothing_is_answered_before_the_reader_has_guessed(show, drawing):
     (part,) = show(drawing)
     assert part.answers() == ["–", "–"]
-    assert "paper is empty" in part.one(".status").text
+    assert "Nothing is drawn" in part.one(".status").text
     assert not part.image().any()
 
 
@@ -265,7 +265,7 @@ def test_the_keyboard_is_enough(show, drawing, browser):
     (part,) = show(drawing)
     focused = "return arguments[0].shadowRoot.activeElement?.className"
     part.one(".clear").send_keys(Keys.ENTER)
-    assert "paper is empty" in part.one(".status").text
+    assert "Nothing is drawn" in part.one(".status").text
     ActionChains(browser).send_keys(Keys.TAB, Keys.TAB, Keys.ENTER).perform()
     assert part.all(".picks button")[1].get_attribute("aria-pressed") == "true"
     ActionChains(browser).send_keys(Keys.TAB * 9).perform()
