@@ -21,6 +21,42 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 });
 
+// A formula is a box of its own, and a line may break behind it: not before a full stop or a comma.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const formula of document.querySelectorAll("article span.math")) {
+    const text = formula.nextSibling;
+    const mark = text?.nodeType === Node.TEXT_NODE && text.data.match(/^[.,;:?!)，。；：？！）、”]+/);
+    if (!mark) continue;
+    text.splitText(mark[0].length);
+    const both = document.createElement("span");
+    both.className = "with-mark";
+    formula.before(both);
+    both.append(formula, text);
+  }
+});
+
+// A table or a listing that is wider than its place says so: the edge behind which it goes on fades.
+document.addEventListener("DOMContentLoaded", () => {
+  const kinds = [".pst-scrollable-table-container", "pre", "mjx-container[display=true]"];
+  const wide = document.querySelectorAll(kinds.map((kind) => `article ${kind}`).join());
+  const show = (element) => {
+    const hidden = element.scrollWidth - element.clientWidth - element.scrollLeft;
+    element.classList.toggle("goes-on", hidden > 1);
+  };
+  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => show(target)));
+  for (const element of wide) {
+    observer.observe(element);
+    element.addEventListener("scroll", () => show(element), { passive: true });
+  }
+});
+
+// In the reference's tables no blank of a signature lets a line break.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const { lastChild: text } of document.querySelectorAll("table.autosummary td p")) {
+    if (text?.nodeType === Node.TEXT_NODE) text.data = text.data.replaceAll("\u00a0", " ");
+  }
+});
+
 // Words of the theme for which it has no Chinese.
 const CHINESE_WORDS = {
   "Color mode": "颜色模式",
