@@ -1,0 +1,61 @@
+"""The command; see the package's docstring."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tools.margins import report, runs
+
+
+def main() -> int:
+    """Run what is asked for, and print the closest claims; 1 if one is too close."""
+    options = argparse.ArgumentParser(prog="python -m tools.margins")
+    options.add_argument(
+        "subjects", nargs="*", help="such as 03, solutions/08, tests/test_doctor.py"
+    )
+    options.add_argument("--closest", type=int, default=10, help="print so many (%(default)s)")
+    options.add_argument("--jobs", type=int, default=2, help="at the same time (%(default)s)")
+    options.add_argument("--no-full", action="store_true", help="without the run with all steps")
+    options.add_argument(
+        "--results",
+        type=Path,
+        default=runs.ROOT / "build/margins",
+        help="runs found in this folder are not done again (%(default)s)",
+    )
+    chosen = options.parse_args()
+    chosen.results.mkdir(parents=True, exist_ok=True)
+    work = [
+        (subject, how)
+        for how in runs.RUNS
+        for subject in runs.subjects(chosen.subjects)
+        if (how.short or not chosen.no_full)
+        and (how.source == "digits" or not subject.endswith(".py"))
+    ]
+    with ThreadPoolExecutor(chosen.jobs) as pool:
+        outcomes = list(pool.map(lambda item: kept_run(*item, chosen.results), work))
+    print(report.text(outcomes, chosen.closest))
+    return int(any(margin.deviations < report.ENOUGH for margin in report.margins(outcomes)))
+
+
+def kept_run(subject: str, how: runs.Run, folder: Path) -> runs.Outcome:
+    """The outcome of a run that was done before, or else of one that is done now."""
+    file = folder / (f"{subject} {how.kind} {how.seed}.json".replace("/", "-"))
+    if file.exists():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return runs.Outcome(**kept | {"run": runs.Run(**kept["run"])})
+    outcome = runs.run(subject, how)
+    fell = [f"  fell by {-s:.2g}: {claim[:150]}" for claim, s in outcome.slacks.items() if s < 0]
+    print(f"{subject}, {how.kind}, seed {how.seed}, {how.change}: "
+          f"{len(outcome.slacks)} claims, {outcome.seconds:.0f} s",
+          *fell, *outcome.errors, sep="\n", flush=True)  # fmt: skip
+    file.write_text(json.dumps(dataclasses.asdict(outcome)), encoding="utf-8")
+    return outcome
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Runs of a notebook or a file of tests, with what a claim must not depend on changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+from tools.margins import claims, seeds
+from tools.short_notebooks import short_form
+
+ROOT = Path(__file__).parents[2]
+WATCH = f"""import sys
+sys.path.insert(0, {str(ROOT)!r})
+from tools.margins.claims import watch
+watch(get_ipython())"""
+ONE_THREAD = {
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+CHANGES = {  # of the environment; they imitate other processors
+    "one thread": ONE_THREAD,
+    "two threads": dict.fromkeys(ONE_THREAD, "2"),
+    "oneDNN off": ONE_THREAD | {"TF_ENABLE_ONEDNN_OPTS": "0"},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a subject is run.
+
+    Attributes:
+        source: of the digits, as in `load_mnist`.
+        short: whether in the short form that `make test` runs.
+        seed: of a notebook; of tests, by how much their seeds are shifted.
+        change: one of `CHANGES`.
+    """
+
+    source: str
+    short: bool
+    seed: int
+    change: str
+
+    @property
+    def kind(self) -> str:
+        """What is compared with one another."""
+        return f"{self.source}, {'short' if self.short else 'full'}"
+
+
+# Some two hours on two cores for everything.
+RUNS = [
+    Run("digits", True, 0, "one thread"),
+    Run("digits", True, 1, "oneDNN off"),
+    Run("digits", True, 2, "two threads"),
+    Run("digits", True, 3, "one thread"),
+    Run("digits", True, 4, "oneDNN off"),
+    Run("mnist", True, 1, "oneDNN off"),
+    Run("mnist", True, 2, "oneDNN off"),
+    Run("mnist", False, 1, "one thread"),
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave.
+
+    Attributes:
+        subject: the notebook, such as `03_what_batch_norm_buys`, or the file of tests.
+        run: how it was run.
+        slacks: of each claim, by its test and its text; the least, if it was met several times.
+        seconds: it took.
+        errors: of cells that ended in an exception, a line each.
+    """
+
+    subject: str
+    run: Run
+    slacks: dict[str, float]
+    seconds: float
+    errors: list[str]
+
+
+def run(subject: str, how: Run) -> Outcome:
+    """Run a notebook, named as `03_what…` or `solutions/08_…`, or a file `tests/…`."""
+    with tempfile.TemporaryDirectory() as folder:
+        records = Path(folder) / "records"
+        records.touch()
+        environment = CHANGES[how.change] | {claims.OUTPUT: str(records)}
+        start = time.perf_counter()
+        if subject.startswith("tests/"):
+            errors = _run_tests(subject, how, environment)
+        else:
+            errors = _run_notebook(subject, how, environment)
+        seconds = time.perf_counter() - start
+        return Outcome(subject, how, read(records), seconds, errors)
+
+
+def read(records: Path) -> dict[str, float]:
+    """The least slack of each claim."""
+    slacks: dict[str, float] = {}
+    for line in records.read_text(encoding="utf-8").splitlines():
+        test, claim, slack = json.loads(line)
+        name = f"{test.split('::', 1)[-1].removesuffix(' (call)')}: {claim}" if test else claim
+        slacks[name] = min(slack, slacks.get(name, float("inf")))
+    return slacks
+
+
+def _run_tests(subject: str, how: Run, environment: dict[str, str]) -> list[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tools.margins.seeds",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command += ["-q", "--tb=line", f"--hypothesis-seed={how.seed}", subject]
+    environment |= {seeds.SHIFT: str(how.seed)}
+    result = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
+    )
+    lines = (result.stdout + result.stderr).splitlines()
+    return [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+
+
+def _run_notebook(subject: str, how: Run, environment: dict[str, str]) -> list[str]:
+    path, parameters = ROOT / f"notebooks/{subject}.ipynb", {"SEED": how.seed, "SOURCE": how.source}
+    if how.short:
+        notebook = short_form(path, **parameters)
+    else:
+        notebook = parameterize_notebook(load_notebook_node(str(path)), parameters)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(WATCH))
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        allow_errors=True,
+        resources={"metadata": {"path": ROOT / "notebooks"}},
+    )
+    client.execute(env=os.environ | environment)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [f"{o.ename}: {o.evalue}" for o in outputs if o.output_type == "error"]
+
+
+def subjects(asked: list[str]) -> list[str]:
+    """All notebooks and files of tests, or those asked for.
+
+    Raises:
+        SystemExit: one that is asked for does not exist.
+    """
+    folder = ROOT / "notebooks"
+    notebooks = [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("solutions/*.ipynb"))]
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in notebooks]
+    files = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("tests/**/test_*.py"))]
+    known = [*names, *(file for file in files if "/browser/" not in file)]
+    found = [next((name for name in known if name.startswith(start)), "") for start in asked]
+    if "" in found:
+        raise SystemExit(f"expected notebooks or files of tests, some of {known}; found {asked}")
+    return found or known
