@@ -19,7 +19,7 @@ from tools.chinese.catalogues import (
 from tools.chinese.documents import ROOT, Document, counterpart, documents
 from tools.chinese.form import columns, form_problems, numbers_in_words
 from tools.chinese.glossary import PATH, Term, glossary_problems, read_glossary
-from tools.chinese.problems import problems_of, translation_problems
+from tools.chinese.problems import problems_of, translation_problems, wrong_translations
 from tools.chinese.typography import language_problems, typography_problems
 
 DOCUMENTS = documents()
@@ -44,8 +44,9 @@ def notebook(request):
 # --- The edition as committed ---
 
 
-def test_each_message_is_translated_and_each_translation_is_right(document):
-    problems = problems_of(document)
+def test_each_translation_is_right(document):
+    """Messages without one are `make test-full`'s to find; the edition shows them in English."""
+    problems = wrong_translations(document)
     assert not problems, "\n".join(problems)
 
 
@@ -229,6 +230,7 @@ def test_a_changed_message_is_stale_and_named(tmp_path):
     assert not same.fuzzy
     (problem,) = problems_of(document)
     assert "01_small c0: “The mean of a batch is 1.”: stale" in problem
+    assert wrong_translations(document) == []  # what nobody is shown is not judged
     assert "The mean of a batch is 1." not in translations(document)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tools.chinese import __doc__ as description
 from tools.chinese.catalogues import differing_translations, translations, update_catalogue
 from tools.chinese.documents import Document, documents
-from tools.chinese.problems import problems_of
+from tools.chinese.problems import problems_of, stale_messages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--update", action="store_true", help="merge the English texts of today")
     action.add_argument("--check", action="store_true", help="print what is wrong")
+    action.add_argument("--stale", action="store_true", help="count what is shown in English")
     options = parser.parse_args(arguments)
     chosen = [
         document
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"expected beginnings of: {known}; found: {' '.join(options.names)}")
     if options.update:
         return _update(chosen)
+    if options.stale:
+        return _count_stale(chosen)
     return _check(chosen) if options.check else _make(chosen)
 
 
@@ -42,6 +45,13 @@ def _update(chosen: list[Document]) -> int:
         catalogue = update_catalogue(document)
         fuzzy, empty = len(catalogue.fuzzy_entries()), len(catalogue.untranslated_entries())
         print(f"{document.name}: {len(catalogue)} messages, {fuzzy} stale, {empty} empty")
+    return 0
+
+
+def _count_stale(chosen: list[Document]) -> int:
+    counts = {document.name: len(stale_messages(document)) for document in chosen}
+    shown = [f"{name} {count}" for name, count in counts.items() if count]
+    print("Chinese messages that are missing or stale:", ", ".join(shown) or "none")
     return 0
 
 

@@ -14,19 +14,34 @@ FIRST_WORDS = 60  # so many characters name a message
 
 
 def problems_of(document: Document) -> list[str]:
-    """Problems of one catalogue, one line each, with notebook, cell and first words."""
-    terms = read_glossary()
+    """All problems of one catalogue, one line each, with notebook, cell and first words."""
+    return [*stale_messages(document), *wrong_translations(document)]
+
+
+def stale_messages(document: Document) -> list[str]:
+    """A line for each message that has no translation of its present text.
+
+    The page shows the English paragraph there, as gettext does.
+    """
     wanted, problems = wanted_messages(document), []
     entries = {entry.msgid: entry for entry in read_catalogue(document.catalogue)}
     for message, cells in wanted.items():
-        where = f"{document.name} {cells[0]}".strip()
-        for problem in _entry_problems(message, entries.get(message), terms):
-            problems.append(f"{where}: “{first_words(message)}”: {problem}")
+        if problem := _why_stale(entries.get(message)):
+            problems.append(_line(document, cells, message, problem))
     for message in entries.keys() - wanted.keys():
-        problems.append(
-            f"{document.name}: “{first_words(message)}”: no longer in the English text; "
-            "run python -m tools.chinese --update"
-        )
+        problem = "no longer in the English text; run python -m tools.chinese --update"
+        problems.append(_line(document, [""], message, problem))
+    return problems
+
+
+def wrong_translations(document: Document) -> list[str]:
+    """A line for each problem of a translation that is shown."""
+    terms, problems = read_glossary(), []
+    entries = {entry.msgid: entry for entry in read_catalogue(document.catalogue)}
+    for message, cells in wanted_messages(document).items():
+        if not _why_stale(entry := entries.get(message)):
+            found = translation_problems(message, entry.msgstr, terms)
+            problems += [_line(document, cells, message, problem) for problem in found]
     return problems
 
 
@@ -47,11 +62,15 @@ def first_words(message: str) -> str:
     return message[:FIRST_WORDS].rsplit(" ", 1)[0] + " …"
 
 
-def _entry_problems(message: str, entry: polib.POEntry | None, terms: list[Term]) -> list[str]:
+def _line(document: Document, cells: list[str], message: str, problem: str) -> str:
+    where = f"{document.name} {cells[0]}".strip()
+    return f"{where}: “{first_words(message)}”: {problem}"
+
+
+def _why_stale(entry: polib.POEntry | None) -> str:
+    """Why a message stays English; empty if it is translated."""
     if entry is None or entry.obsolete:
-        return ["not in the catalogue, so the English text is new or has changed; run --update"]
+        return "not in the catalogue, so the English text is new or has changed; run --update"
     if entry.fuzzy:
-        return ["stale: the English text has changed; mend the translation, drop the mark fuzzy"]
-    if not entry.msgstr.strip():
-        return ["not translated"]
-    return translation_problems(message, entry.msgstr, terms)
+        return "stale: the English text has changed; mend the translation, drop the mark fuzzy"
+    return "" if entry.msgstr.strip() else "not translated"
