@@ -97,3 +97,25 @@ def trained_variables_alone(settings: Settings) -> Results:
             results.setdefault(name, []).append(accuracy)
     numbers = sum(int(tf.size(v)) for v in fixed.variables if not v.trainable)
     return results | {"numbers that are lost": numbers}
+
+
+@question("02.4")
+def rate_of_the_article(settings: Settings) -> Results:
+    """Five seeds with the rate that the article prints, and with ten times as much."""
+    results: Results = {}
+    steps = settings.steps(STEPS)
+    for rate in (LEARNING_RATE, 10 * LEARNING_RATE):
+        data = settings.load()  # the same batches for both rates
+        networks = {
+            f"seed {seed}": BatchNormNetwork(initial_weights(seed), DECAY)
+            for seed in settings.seeds(5)
+        }
+        train(networks, data, steps, BATCH_SIZE, rate, steps)
+        images, labels = data.test.images[:100], data.test.labels[:100]
+        results[f"rate {rate}, test set"] = [
+            measure_accuracy(network, data.test) for network in networks.values()
+        ]
+        results[f"rate {rate}, the hundred"] = [
+            predict_one_by_one(network, images, labels)[1] for network in networks.values()
+        ]
+    return results
