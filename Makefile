@@ -16,22 +16,12 @@ FOLDER := notebooks
 PAGES := $(if $(filter notebooks/zh,$(FOLDER)),build/zh,build)
 NAMES := $(notdir $(basename $(sort $(wildcard $(FOLDER)/*.ipynb))))
 NUMBERS := $(foreach name,$(NAMES),$(firstword $(subst _, ,$(name))))
-# Solutions to exercises are tested and refreshed with the notebooks, and have no page.
-SOLUTIONS := $(patsubst $(FOLDER)/%.ipynb,%,$(sort $(wildcard $(FOLDER)/solutions/*.ipynb)))
 numbered = $(filter $(addsuffix _%,$(1)),$(NAMES))
 
-# What `make test` gives each notebook: enough for its claims, and no more. The rest is as committed.
-QUICK_01 := -p STEPS 10000
-QUICK_02 := -p SEEDS 2
-QUICK_03 := -p BUDGET 0.1 -p SEEDS 2
-QUICK_04 := -p BUDGET 0.1 -p SEEDS 2
-QUICK_05 := -p BUDGET 0.1 -p SEEDS 2
-QUICK_06 := -p BUDGET 0.1 -p SEEDS 2
-QUICK_07 := -p BUDGET 0.1 -p SEEDS 2
-QUICK_08 := -p BUDGET 0.1
-
-# Tests run side by side. On two cores more than two at once gain nothing.
+# Tests run side by side, each process with one thread: those of several would wait for each other.
+# On two cores more than two at once gain nothing.
 JOBS := 2
+ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 
 # Nothing is written outside this folder: what would go to the home folder goes to build/.
 export IPYTHONDIR := $(CURDIR)/build/ipython
@@ -41,20 +31,23 @@ export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/jupyter/runtime
 export KERAS_HOME := $(CURDIR)/build/keras
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
+export UV_CACHE_DIR := $(CURDIR)/build/uv
 export PIP_NO_CACHE_DIR := 1
 # A configuration of IPython's of our own, so that nobody's start-up files run with ours.
 KERNEL_SETTINGS := build/ipython/profile_default/ipython_kernel_config.json
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS)
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(JOBS)
 NBVAL := $(PYTEST) -p no:cacheprovider --dist loadfile --nbval-lax --nbval-current-env \
 	--nbval-cell-timeout=1800 --nbval-kernel-startup-timeout=120
 # Of a progress bar that was redrawn in place, keep what it showed last.
 TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
-.PHONY: help run run-all test test-full unit end-to-end lint notebooks browser lab site zh refresh lock bench fuzz clean
+.PHONY: help run run-all test test-all test-full lint unit chapters outside browser chapters-digits \
+	solutions slow workers browser-all as-committed answers chinese margins lab site zh refresh \
+	lock bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -72,58 +65,73 @@ ifneq ($(UNKNOWN),)
 $(error ONLY: expected numbers of notebooks, some of: $(NUMBERS); found: $(UNKNOWN))
 endif
 
-define run-notebooks
-	@for name in $(1); do \
-		echo "$$name"; \
-		$(BIN)/python -m papermill --log-level WARNING --progress-bar --cwd $(FOLDER) \
-			$(FOLDER)/$$name.ipynb $(PAGES)/$$name.ipynb || exit 1; \
-		$(TIDY) $(PAGES)/$$name.ipynb || exit 1; \
-		BN_TUTORIAL_PAGES="$(1)" PYTHONPATH=tools $(BIN)/python -m nbconvert --log-level ERROR --to html_page.HtmlPage \
-			$(PAGES)/$$name.ipynb || exit 1; \
-		echo "  its page: $(abspath $(PAGES))/$$name.html"; \
-	done
-	@echo "Done. Open one of these pages in a browser, or the notebook beside it in JupyterLab:"
-	@for name in $(1); do echo "  $(abspath $(PAGES))/$$name.html"; done
-endef
+run-notebooks = @$(BIN)/python tools/run_notebooks.py --pages $(PAGES) $(patsubst %,$(FOLDER)/%.ipynb,$(1))
 
-test: lint unit end-to-end notebooks browser  ## lint, all tests, the notebooks under nbval, and in a browser
+READY := $(INSTALLED) $(KERNEL_SETTINGS)
+# All of them are run, even if one fails; at the end there is a line for each.
+STAGES = MAKE="$(MAKE)" $(BIN)/python tools/stages.py
 
-lint: $(INSTALLED)  ## check style, types hinted, docstrings; package, tests and notebooks
+test: $(READY)  ## what a change may break: in minutes
+	@$(BIN)/python -m tools.chinese --stale
+	@$(STAGES) lint unit chapters outside browser
+
+test-all: $(READY)  ## the rest: the other data, solutions, questions, killed workers, every page
+	@$(STAGES) chapters-digits solutions slow workers browser-all
+
+test-full: $(READY)  ## weekly: notebooks as committed, all steps, each answer, and the Chinese edition
+	@$(STAGES) as-committed answers chinese
+
+lint: $(READY)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-unit: $(INSTALLED) $(KERNEL_SETTINGS)  ## the tests of the package, in a minute
-	$(PYTEST) -m "not end_to_end and not browser"
+# The package: against Keras, NumPy and finite differences; the loader against faulty mirrors.
+unit: $(READY)
+	$(PYTEST) -m "not end_to_end and not slow and not browser"
 
-end-to-end: $(INSTALLED) $(KERNEL_SETTINGS)  ## make, the wheel, a kernel and processes, from outside
-	$(PYTEST) -m "end_to_end and not browser$(if $(SLOW),, and not slow)"
+# Each chapter once in its short form. Only cells that ask for it have their output compared.
+chapters: $(READY)
+	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/short --notebooks $(FOLDER) --without-slow)
 
-# On MNIST if it can be had, and on the embedded digits: the claims a notebook asserts must hold on
-# both. They are copies with fewer steps. Only cells that ask for it have their output compared.
-notebooks: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the notebooks under nbval, on MNIST and on digits
-	$(call prepare,quick)
-	$(call prepare,digits,-p SOURCE digits)
-	$(NBVAL) $(foreach folder,quick digits,$(patsubst %,build/$(folder)/%.ipynb,$(NAMES) $(SOLUTIONS)))
+chapters-digits: $(READY)
+	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/digits --notebooks $(FOLDER) --source digits)
 
-# Without a browser there is nothing to set up, and the tests say how to get one.
+solutions: $(READY)
+	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/short --notebooks $(FOLDER) --part solutions)
+
+# make, the wheel and a kernel, seen from outside.
+outside: $(READY)
+	$(PYTEST) -m "end_to_end and not slow and not browser"
+
+# The questions of *Try it yourself*, the programs of the museum, downloads that are killed.
+slow: $(READY)
+	$(PYTEST) -m "slow and not workers and not browser"
+
+# Workers that are killed, stopped or interrupted.
+workers: $(READY)
+	$(PYTEST) -m "slow and workers"
+
+# Without a browser there is nothing to set up, and the tests say how to get one. One test after the
+# other: a browser that waits for its turn gives up.
 BROWSER := $(shell command -v chromedriver)$(filter required,$(BN_TUTORIAL_BROWSER))
-# One after the other: notebooks train on all cores, and a browser that waits for its turn gives up.
-browser: $(INSTALLED) $(KERNEL_SETTINGS) $(if $(BROWSER),site build/axe/installed)  ## notebooks and pages in a real browser, if there is one
-	$(BIN)/python -m pytest -m browser
+IN_BROWSER := $(READY) $(if $(BROWSER),build/site/index.html build/axe/installed)
+browser: $(IN_BROWSER)
+	$(BIN)/python -m pytest -m "browser and not slow"
 
-test-full: $(INSTALLED) $(KERNEL_SETTINGS)  ## the slow tests, every notebook as committed, each answer
-	$(PYTEST) -m slow
-	$(NBVAL) $(patsubst %,$(FOLDER)/%.ipynb,$(NAMES) $(SOLUTIONS))
+browser-all: $(IN_BROWSER)
+	$(BIN)/python -m pytest -m "browser and slow"
+
+as-committed: $(READY)
+	$(NBVAL) $(wildcard $(FOLDER)/*.ipynb $(FOLDER)/solutions/*.ipynb)
+
+answers: $(READY)
 	$(BIN)/python -m tools.try_it_yourself --source mnist --check
 
-# $(call prepare,SUBFOLDER,PARAMETERS): copies in build/SUBFOLDER with these parameters and QUICK_….
-prepare = $(foreach name,$(NAMES) $(SOLUTIONS),$(call prepare-one,$(name),$(1),$(2)))
-define prepare-one
-	@mkdir -p $(dir build/$(2)/$(1))
-	@$(BIN)/python -m papermill --log-level ERROR --prepare-only $(3) \
-		$(QUICK_$(firstword $(subst _, ,$(notdir $(1))))) $(FOLDER)/$(1).ipynb build/$(2)/$(1).ipynb
+chinese: $(READY)
+	$(BIN)/python -m tools.chinese --check
 
-endef
+margins: $(READY)  ## how far each claim is from failing: two hours, or CLAIMS="03 tests/test_doctor.py"
+	$(BIN)/python -m tools.margins $(CLAIMS)
 
 lab: $(INSTALLED) $(KERNEL_SETTINGS)  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks
@@ -142,29 +150,28 @@ refresh: $(INSTALLED) $(KERNEL_SETTINGS)  ## run the committed notebooks in plac
 zh: $(INSTALLED)  ## make the Chinese edition, from the English texts and translations/zh/
 	$(BIN)/python -m tools.chinese
 
-# In an environment of its own: what makes the lock is no part of what it locks.
-lock: build/uv/installed  ## make both requirements.lock again, from pyproject.toml
+lock: $(INSTALLED)  ## make both requirements.lock again, from pyproject.toml
 	$(call compile-lock,pyproject.toml --extra test,requirements.lock)
 	$(call compile-lock,--group site,site/requirements.lock)
 
 # $(call compile-lock,REQUIREMENTS,FILE)
-compile-lock = build/uv/$(notdir $(BIN))/uv pip compile $(1) --universal --python-version 3.11 \
+compile-lock = $(BIN)/uv pip compile $(1) --universal --python-version 3.11 \
 	--no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade -o $(2)
-
-build/uv/installed: $(INSTALLED)
-	$(BIN)/python -m venv --clear build/uv
-	build/uv/$(notdir $(BIN))/python -m pip --disable-pip-version-check install --quiet uv==0.9.*
-	@touch $@
 
 # Everything about the site is in an environment of its own, without TensorFlow.
 SITE_BIN := build/site-environment/$(notdir $(BIN))
-site: build/site-environment/installed  ## the notebooks as web pages, in build/site; no TensorFlow
+SITE_SOURCES := $(wildcard *.md notebooks/*.ipynb notebooks/*/*.ipynb notebooks/*/*/*.ipynb notebooks/*.png \
+	benchmarks/* site/* site/*/* data/*.md bn_tutorial/*.py bn_tutorial/*/*)
+site: build/site/index.html  ## the notebooks as web pages, in build/site; no TensorFlow
+
+build/site/index.html: build/site-environment/installed $(SITE_SOURCES)
 	rm -rf build/site
 	$(SITE_BIN)/python site/gather.py build/site-source
 	$(call make-pages,en,build/site)
 	$(call make-pages,zh,build/site/zh)
 	rm -r build/site/jupyter_execute  # what MyST-NB keeps beside the Chinese pages
-	@echo "The site: $(abspath build/site/index.html)"
+	@touch $@
+	@echo "The site: $(abspath $@)"
 
 # $(call make-pages,LANGUAGE,FOLDER)
 make-pages = $(SITE_BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --tag $(1) \
@@ -216,15 +223,26 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(install)
 	@touch $@
 
-# First pip itself: older ones say nothing while they unpack half a gigabyte. What each line of the
-# lock is needed for is in its comments.
+# By uv, which takes less than half of pip's time; pip brings it, with its hash. Where uv has no wheel
+# pip does it all: first pip itself, since older ones say nothing while they unpack half a gigabyte.
+# What each line of the lock is needed for is in its comments.
 define install
 	@mkdir -p build
-	@awk '/^[^ #]/ { wanted = /^pip==/ } wanted' requirements.lock > build/pip.lock
-	$(PIP) install --quiet --require-hashes -r build/pip.lock
-	$(PIP) install --progress-bar on --require-hashes -r requirements.lock
-	PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(call locked-alone,uv)
+	@if $(PIP) install --quiet --only-binary :all: --require-hashes -r build/uv.lock; then \
+		$(BIN)/uv pip install --python .venv --require-hashes -r requirements.lock && \
+		$(BIN)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .; \
+	else \
+		echo "Going on without uv."; \
+		$(call locked-alone,pip); \
+		$(PIP) install --quiet --require-hashes -r build/pip.lock && \
+		$(PIP) install --progress-bar on --require-hashes -r requirements.lock && \
+		PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .; \
+	fi
 endef
+
+# $(call locked-alone,PACKAGE): its lines of the lock, in build/PACKAGE.lock.
+locked-alone = awk '/^[^ \#]/ { wanted = /^$(1)==/ } wanted' requirements.lock > build/$(1).lock
 
 # The weekly workflow tries what pyproject.toml allows, not what is locked.
 ifdef NEWEST

@@ -149,7 +149,8 @@ def assert_same_weights(folder, expected):
 
 
 @posix
-@pytest.mark.end_to_end
+@pytest.mark.slow
+@pytest.mark.workers
 def test_two_workers_equal_one_process_also_after_a_kill(cluster, undisturbed, tmp_path):
     result, weights = undisturbed
     folder = tmp_path / "checkpoints"
@@ -166,8 +167,8 @@ def test_two_workers_equal_one_process_also_after_a_kill(cluster, undisturbed, t
 
 
 @posix
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 @pytest.mark.parametrize("seed", range(10))
 def test_ten_kills_at_random_moments(cluster, undisturbed, tmp_path, seed):
     result, weights = undisturbed
@@ -184,22 +185,22 @@ def test_ten_kills_at_random_moments(cluster, undisturbed, tmp_path, seed):
 
 
 @posix
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 def test_four_workers_equal_one_process(cluster, undisturbed):
     assert_same(finish(cluster("--workers", 4, "--steps", STEPS)), undisturbed[0])
 
 
 @posix
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 def test_replicas_of_one_process_equal_one_device(cluster, undisturbed):
     assert_same(finish(cluster("--workers", 1, "--replicas", 8, "--steps", STEPS)), undisturbed[0])
 
 
 @posix
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 def test_a_worker_that_hangs_is_found_within_the_limit(cluster, tmp_path):
     process = cluster("--workers", 2, "--steps", 10**6, "--checkpoint-dir", tmp_path / "c",
                       "--stall-limit", 5)  # fmt: skip
@@ -209,12 +210,12 @@ def test_a_worker_that_hangs_is_found_within_the_limit(cluster, tmp_path):
     code, _, err = end(process)
     assert code == 1
     assert "worker 1 gave no sign of life for" in err
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30  # by the limit for a step alone it would be 60
 
 
 @posix
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_leaves_no_process(cluster, tmp_path, number):
     process = cluster("--workers", 2, "--steps", 10**6, "--checkpoint-dir", tmp_path / "c")
@@ -230,8 +231,8 @@ def test_a_signal_leaves_no_process(cluster, tmp_path, number):
 
 
 @posix
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 def test_a_failure_without_restarts_says_what_the_others_saw(cluster, tmp_path):
     process = cluster("--workers", 2, "--steps", 10**6, "--checkpoint-dir", tmp_path / "c",
                       "--others-limit", 60)  # fmt: skip
@@ -243,8 +244,8 @@ def test_a_failure_without_restarts_says_what_the_others_saw(cluster, tmp_path):
     assert "s later worker 0 ended with exit code" in err
 
 
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 @pytest.mark.skipif(private_network.available() is None, reason="no unshare, or not allowed")
 def test_nothing_of_it_listens_where_others_can_reach_it(cluster, tmp_path):
     process = cluster("--workers", 2, "--steps", 10**6, "--checkpoint-dir", tmp_path / "c")
@@ -257,8 +258,8 @@ def test_nothing_of_it_listens_where_others_can_reach_it(cluster, tmp_path):
 
 
 @posix
-@pytest.mark.end_to_end
 @pytest.mark.slow
+@pytest.mark.workers
 def test_a_checkpoint_of_another_run_is_refused(cluster, tmp_path):
     options = ("--workers", 1, "--steps", 20, "--checkpoint-dir", tmp_path / "c")
     finish(cluster(*options))

@@ -1,3 +1,5 @@
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -24,20 +26,13 @@ def histories(generator):
 
 def test_accuracy(histories):
     (ax,) = figures.plot_accuracy(histories, "title").axes
-    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == (
-        "title", "training steps", "test accuracy",
-    )  # fmt: skip
-    assert ax.get_ylim() == (0.8, 1)
     for line, (name, history) in zip(ax.lines, histories.items(), strict=True):
         np.testing.assert_array_equal(line.get_xydata().T, [history.steps, history.test_accuracy])
         assert line.get_color() == figures.COLORS[name]
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels[0] == f"without BN (ends at {histories['without BN'].test_accuracy[-1]:.3f})"
 
 
 def test_activation_inputs_share_their_axes_in_a_row(histories):
     axes = np.reshape(figures.plot_activation_inputs(histories).axes, (5, 2))
-    assert [ax.get_title() for ax in axes[0]] == ["without BN", "naive BN"]
     for unit, row in enumerate(axes):
         assert row[0].get_ylim() == row[1].get_ylim()
         for ax, history in zip(row, histories.values(), strict=True):
@@ -48,7 +43,6 @@ def test_activation_inputs_share_their_axes_in_a_row(histories):
 def test_digits(generator):
     images = generator.uniform(size=(3, 784))
     axes = figures.plot_digits(images, ["a", "b", "c"], "title").axes
-    assert [ax.get_title() for ax in axes] == ["a", "b", "c"] + [""] * 7
     np.testing.assert_array_equal(axes[1].images[0].get_array(), images[1].reshape(28, 28))
     figures.plot_digits(images[:0], [], "none at all")
 
@@ -83,7 +77,6 @@ def test_accuracy_bands(histories):
     np.testing.assert_allclose(ax.lines[0].get_ydata(), both.mean(axis=0))
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (both.min(), both.max())
-    assert [line.get_label() for line in ax.lines] == ["without BN, a", "naive BN, b"]
     assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
 
 
@@ -94,9 +87,6 @@ def test_rate_grid():
         assert ax.get_title() == name
         assert [text.get_text() for text in ax.texts] == ["0.10", "0.90", "×"]
         assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "3"]
-    axes = figures.plot_rate_grid({"a": grid}, [50], [0.1, 1, 3], "t", "hidden layers").axes
-    assert axes[0].get_ylabel() == "hidden layers"
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["50"]
 
 
 def test_percentiles(generator):
@@ -118,8 +108,6 @@ def test_population_estimates(histories):
     mean = (without.test_accuracy + naive.test_accuracy) / 2
     np.testing.assert_allclose(ax.lines[0].get_ydata(), mean)
     np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[50, 0.7], [50, 0.8]])
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["decay 0.9", "precise statistics, each seed"]
 
 
 def test_estimates_by_count():
@@ -134,7 +122,6 @@ def test_accuracy_by_training_batch():
     results["batch"][60].append(0.8)
     (ax,) = figures.plot_accuracy_by_training_batch(results, 1000).axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.6, 0.85])
-    assert ax.get_title() == "Trained on 1,000 samples (band: lowest to highest seed)"
     assert [label.get_text() for label in ax.get_xticklabels()] == ["2", "60"]
 
 
@@ -158,17 +145,17 @@ def test_every_series_is_drawn_however_many(histories):
     history = histories["naive BN"]
     names = [str(number) for number in range(8)]
     (ax,) = figures.plot_population_estimates({name: [history] for name in names}, {}).axes
-    assert labels(ax) == [f"decay {name}" for name in names]
+    assert len(labels(ax)) == len(names)
     looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
     assert len(looks) == len(names)
     (ax,) = figures.plot_smoothing(np.zeros(2), {name: np.zeros(2) for name in names}, 0.0).axes
-    assert labels(ax)[1:-1] == [f"decay {name}" for name in names]
+    assert len(labels(ax)) == 1 + len(names) + 1
     (ax,) = figures.plot_accuracy_by_training_batch({name: {2: [0.5]} for name in names}, 10).axes
-    assert labels(ax) == [f"{name} statistics" for name in names]
+    assert len(labels(ax)) == len(names)
     (ax,) = figures.plot_accuracy_bands(
         {("naive BN", name): [history] for name in names}, "title", ylim=(0, 1)
     ).axes
-    assert labels(ax) == [f"naive BN, {name}" for name in names]
+    assert len(labels(ax)) == len(names)
 
 
 def test_accuracy_by_make_up():
@@ -189,7 +176,6 @@ def test_drift(generator):
         "inverted": {"population": [0.1, 0.1], "batch": [0.0, 0.2]},
     }
     axes = np.reshape(figures.plot_drift(images, results).axes, (2, 2))
-    assert [row[0].get_title() for row in axes] == ["as trained", "inverted"]
     strip = axes[0, 0].images[0].get_array()
     np.testing.assert_array_equal(strip[:, 28:56], images["as trained"][1].reshape(28, 28))
     assert [text.get_text() for text in axes[0, 1].texts] == ["0.850", "0.700"]
@@ -218,10 +204,8 @@ def test_inputs_over_slope():
 
 def test_step_at_right_angle():
     figure = figures.plot_step_at_right_angle(np.array([3.0, 0, 0]), np.array([0.0, 4, 0]))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "all weights of length 3.00", "weights, length 3.00", "step, length 4.00",
-        "weights after the step, length 5.00",
-    ]  # fmt: skip
+    lengths = [float(text.get_text().split()[-1]) for text in figure.legends[0].get_texts()]
+    assert lengths == [3, 3, 4, 5]
 
 
 def test_two_graphs():
@@ -238,15 +222,12 @@ def test_answers(generator):
     shown, bars = figures.plot_answers(generator.uniform(size=784), [4, 9, 9], constant=9).axes
     assert [bar.get_height() for bar in bars.patches] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 2]
     assert bars.patches[9].get_facecolor() != bars.patches[4].get_facecolor()
-    assert "by population: 9" in bars.get_title()
 
 
 def test_shared_statistics():
     figure = figures.plot_shared_statistics()
-    assert [ax.get_title() for ax in figure.axes] == [
-        "batch:\n16 numbers", "layer:\n6 numbers", "group:\n12 numbers",
-        "instance:\n4 numbers", "RMS:\n6 numbers",
-    ]  # fmt: skip
+    counts = [int(re.search(r"\d+", ax.get_title())[0]) for ax in figure.axes]
+    assert counts == [16, 6, 12, 4, 6]
     (ax,) = figures.plot_shared_statistics("instance").axes
     (patch,) = ax.patches
     assert (patch.get_width(), patch.get_height()) == (1, 4)
@@ -255,14 +236,8 @@ def test_shared_statistics():
 def test_difference_errors():
     errors = {"float64": {0.1: 1e-5, 0.01: 1e-7}, "float32": {0.1: 1e-4}}
     (ax,) = figures.plot_difference_errors(errors).axes
-    assert labels(ax) == ["float64", "float32"]
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0.1, 1e-5], [0.01, 1e-7]])
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-
-
-def test_accuracy_by_training_batch_of_normalizations():
-    (ax,) = figures.plot_accuracy_by_training_batch({"layer": {2: [0.5]}}, 9, "normalization").axes
-    assert labels(ax) == ["layer normalization"]
 
 
 def test_accuracy_by_replicas():
@@ -292,7 +267,6 @@ def test_all_reduce():
 def test_cost():
     (ax,) = figures.plot_cost({"ring": {8: 0.1, 16: 0.2}, "tree": {8: 0.05, 16: 0.06}}).axes
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [10, 20])  # per cent
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ring", "tree"]
 
 
 def test_by_layer(generator):
@@ -302,7 +276,6 @@ def test_by_layer(generator):
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "layer")
     np.testing.assert_array_equal(ax.lines[1].get_xdata(), [1, 2, 3, 4])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), values["a"].mean(axis=0))
-    assert [line.get_label() for line in ax.lines] == ["a", "b", "theory"]
 
 
 def test_growth():
@@ -317,9 +290,7 @@ def test_growth():
 def test_accuracy_by_decay():
     choices = {(p, r): 100 * p + r for p in (0.001, 0.003) for r in (0.1, 0.2)}
     axes = figures.plot_accuracy_by_decay({"with BN": choices, "without BN": choices}).axes
-    assert [ax.get_title() for ax in axes] == ["with BN", "without BN"]
     np.testing.assert_allclose(axes[0].lines[1].get_xydata(), [[0.001, 0.3], [0.003, 0.5]])
-    assert axes[0].lines[1].get_label() == "rate 0.2"
 
 
 def test_along_gradient(generator):

@@ -14,7 +14,7 @@ from bn_tutorial.mnist import load_mnist
 from bn_tutorial.museum.verdicts import AS_IT_WAS, ERROR, WHERE_TO_LOOK
 from bn_tutorial.population import recalibrate
 
-pytestmark = pytest.mark.end_to_end  # each trains a network
+pytestmark = pytest.mark.slow  # each trains a network
 
 
 @pytest.fixture(scope="module")

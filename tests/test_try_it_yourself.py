@@ -43,13 +43,6 @@ def test_each_number_in_an_answer_comes_from_its_script_or_its_question(answers)
         assert number not in QUESTIONS or list(numbers_in(answer.text)), number
 
 
-def test_answers_are_short_and_without_tables(answers):
-    """nbconvert's own page draws no table inside a list."""
-    for number, answer in answers.items():
-        assert "|" not in re.sub(r"`[^`]*`", "", answer.text), number
-        assert len(answer.text) < 1000, number
-
-
 def test_answers_on_the_page_are_folded_and_the_list_goes_on(monkeypatch):
     monkeypatch.syspath_prepend(str(NOTEBOOKS.parent / "tools"))
     from html_page import HtmlPage

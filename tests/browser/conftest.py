@@ -42,10 +42,12 @@ QUIET = (
 
 
 def pytest_collection_modifyitems(items):
-    """All that needs a browser is marked so; `make unit` leaves it out."""
+    """All here needs a browser, and is for `make test-all`, but for the tests marked `smoke`."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            if not item.get_closest_marker("smoke"):
+                item.add_marker(pytest.mark.slow)
 
 
 def give_up(reason):

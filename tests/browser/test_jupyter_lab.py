@@ -71,8 +71,10 @@ def test_the_kernel_is_the_python_that_runs_the_tests(open_notebook, tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "title"),
-    [(FIRST, "1 · Naive batch normalization"), (CHINESE, "1 · 朴素的批量归一化")],
-    ids=["english", "chinese"],
+    [
+        pytest.param(FIRST, "1 · Naive batch normalization", id="english", marks=pytest.mark.smoke),
+        pytest.param(CHINESE, "1 · 朴素的批量归一化", id="chinese"),
+    ],
 )
 def test_a_notebook_shows_all_its_figures(path, title, open_notebook, show):
     notebook = open_notebook(path, STEPS=500, SOURCE=SOURCE)

@@ -262,7 +262,7 @@ class TestProcesses:
             assert (tmp_path / name).read_bytes() == content
         assert len(server.requests) == 4  # one process has downloaded for all
 
-    @pytest.mark.end_to_end
+    @pytest.mark.slow
     def test_killed_at_any_moment_the_next_run_starts_clean(self, tmp_path, server, generator):
         """Killed twenty times while it downloads, at random moments, then loaded here."""
         interrupted = 0

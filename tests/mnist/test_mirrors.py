@@ -69,7 +69,7 @@ class TestMirrors:
             assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
 
     def test_what_hangs_does_not_keep_the_process(self, server, tmp_path):
-        """The server would go on for a second and a half."""
+        """The server would go on for a second and a half; 30 is what a slow machine may take."""
         process = start_download(tmp_path, server.url("headers"), timeout=0.1)
         begin = time.monotonic()
         _, error = process.communicate()
@@ -172,7 +172,7 @@ class TestMirrors:
         process.send_signal(signal.SIGINT)
         _, error = process.communicate()
         assert error.strip().endswith("KeyboardInterrupt")
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 20  # without the signal it waits for 40
         assert visible(tmp_path) == []
 
     def test_poochs_logger_is_put_back(self, tmp_path, monkeypatch):
