@@ -228,7 +228,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 # What each line of the lock is needed for is in its comments.
 define install
 	@mkdir -p build
-	$(call locked-alone,uv)
+	@$(call locked-alone,uv)
 	@if $(PIP) install --quiet --only-binary :all: --require-hashes -r build/uv.lock; then \
 		$(BIN)/uv pip install --python .venv --require-hashes -r requirements.lock && \
 		$(BIN)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .; \

@@ -24,7 +24,8 @@ class Slack:
     @staticmethod
     def fact(value: object) -> float:
         """Of something that is true or not."""
-        return HOLDS if bool(value) else FALLS
+        holds = value.all() if isinstance(value, np.ndarray) else value
+        return HOLDS if holds else FALLS
 
     @staticmethod
     def compare(sign: str, left: object, right: object) -> float:
