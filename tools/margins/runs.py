@@ -125,7 +125,7 @@ def _run_tests(subject: str, how: Run, environment: dict[str, str]) -> list[str]
         "-p",
         "no:cacheprovider",
     ]
-    command += ["-q", "--tb=line", f"--hypothesis-seed={how.seed}", subject]
+    command += ["-q", "--tb=line", "-m", "not workers", f"--hypothesis-seed={how.seed}", subject]
     environment |= {seeds.SHIFT: str(how.seed)}
     result = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
