@@ -116,16 +116,9 @@ def read(records: Path) -> dict[str, float]:
 
 
 def _run_tests(subject: str, how: Run, environment: dict[str, str]) -> list[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "tools.margins.seeds",
-        "-p",
-        "no:cacheprovider",
-    ]
-    command += ["-q", "--tb=line", "-m", "not workers", f"--hypothesis-seed={how.seed}", subject]
+    options = ["-p", "tools.margins.seeds", "-p", "no:cacheprovider", "-q", "--tb=line"]
+    options += ["-m", "not workers", f"--hypothesis-seed={how.seed}"]
+    command = [sys.executable, "-m", "pytest", *options, subject]
     environment |= {seeds.SHIFT: str(how.seed)}
     result = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
