@@ -24,7 +24,7 @@ class Slack:
     @staticmethod
     def fact(value: object) -> float:
         """Of something that is true or not."""
-        holds = value.all() if isinstance(value, np.ndarray) else value
+        holds = np.all(value) if hasattr(value, "shape") else value
         return HOLDS if holds else FALLS
 
     @staticmethod
@@ -77,8 +77,13 @@ class Slack:
 
     @staticmethod
     def either(*parts: Callable[[], float]) -> float:
-        """Of `or`."""
-        return max(part() for part in parts)
+        """Of `or`: what comes after a part that is true is not looked at."""
+        slack = FALLS
+        for part in parts:
+            slack = max(slack, part())
+            if slack == HOLDS:
+                break
+        return slack
 
     @staticmethod
     def record(claim: str, slack: float) -> None:
