@@ -165,7 +165,7 @@ def test_lagging_that_only_the_accuracy_shows(generator):
     dataset = batches((inputs, labels), 50) * 2
     findings = examine(model, dataset)
     assert [(f.kind, f.layer) for f in findings] == [("lagging", model.name)]
-    assert findings[0].value == pytest.approx(0.174, abs=0.06)  # P(0 < z < 0.45), less noise
+    assert findings[0].value == pytest.approx(0.174, abs=0.12)  # P(0 < z < 0.45), less noise
     recalibrate(model, inputs)
     assert kinds(model, dataset) == set()
 
