@@ -109,7 +109,7 @@ slow: $(READY)
 
 # Workers that are killed, stopped or interrupted.
 workers: $(READY)
-	$(PYTEST) -m "slow and workers"
+	$(PYTEST) -m workers
 
 # Without a browser there is nothing to set up, and the tests say how to get one. One test after the
 # other: a browser that waits for its turn gives up.

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 
+# Chrome first: where a machine has both, as GitHub's runners do, chromedriver is Chrome's.
 BROWSERS = ("google-chrome", "chrome", "chromium", "chromium-browser")
 
 

@@ -16,12 +16,11 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 
 from tests.browser import jupyter_lab as lab
+from tools.stages import BROWSERS
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 SCREEN, STRETCH = 900, 4000  # heights in CSS pixels: of a window, and of a part of a long page
-# Chrome first: where a machine has both, as GitHub's runners do, chromedriver is Chrome's.
-BROWSERS = ("google-chrome", "chrome", "chromium", "chromium-browser")
 HOW_TO_GET_ONE = (
     "no browser to test with: on Debian and Ubuntu, apt install chromium chromium-driver; "
     "elsewhere, Chrome and the chromedriver of the same version"
