@@ -36,6 +36,7 @@ def run(path: Path, pages: Path, row: int, threads: int) -> str | None:
         client.on_cell_complete = lambda cell, cell_index: bar.update(cell_index + 1 - bar.n)
         try:
             client.execute(env=environment)
+            bar.update(bar.total - bar.n)  # the text after the last code cell
         except CellExecutionError as error:
             return str(error)
         finally:
