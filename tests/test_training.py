@@ -228,13 +228,14 @@ def test_after_ctrl_c_the_last_record_is_of_the_networks_as_they_are(digits, mon
         return run
 
     monkeypatch.setattr(training, "compile_steps", compile_with_interrupt)
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.default_int_handler  # a shell's background jobs start without it
+    before = signal.signal(signal.SIGINT, handler)
     trained = networks()
     for name, history in train(trained, digits, steps=1000, record_every=10).items():
         np.testing.assert_array_equal(history.steps, [0, 10])
         left = trained[name].activation_inputs(digits.test.images, is_training=False)
         np.testing.assert_allclose(history.activation_inputs[-1], np.mean(left, axis=0), atol=1e-5)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.signal(signal.SIGINT, before) is handler
 
 
 def test_in_another_thread(digits):
