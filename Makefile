@@ -46,7 +46,7 @@ TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
 .PHONY: help run run-all test test-all test-full lint unit chapters outside browser chapters-digits \
-	solutions slow workers browser-all as-committed answers chinese margins lab site zh refresh \
+	solutions slow workers browser-all as-committed answers many-models chinese margins lab site zh refresh \
 	lock bench fuzz clean
 .DELETE_ON_ERROR:
 
@@ -79,7 +79,7 @@ test-all: $(READY)  ## the rest: the other data, solutions, questions, killed wo
 	@$(STAGES) chapters-digits solutions slow workers browser-all
 
 test-full: $(READY)  ## weekly: notebooks as committed, all steps, each answer, and the Chinese edition
-	@$(STAGES) as-committed answers chinese
+	@$(STAGES) as-committed answers many-models chinese
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
@@ -87,7 +87,7 @@ lint: $(READY)
 
 # The package: against Keras, NumPy and finite differences; the loader against faulty mirrors.
 unit: $(READY)
-	$(PYTEST) -m "not end_to_end and not slow and not browser"
+	$(PYTEST) -m "not end_to_end and not slow and not browser and not weekly"
 
 # Each chapter once in its short form. Only cells that ask for it have their output compared.
 chapters: $(READY)
@@ -127,10 +127,14 @@ as-committed: $(READY)
 answers: $(READY)
 	$(BIN)/python -m tools.try_it_yourself --source mnist --check
 
+# The tools on a hundred models as they are drawn, and on those that have nothing wrong.
+many-models: $(READY)
+	$(PYTEST) -m weekly
+
 chinese: $(READY)
 	$(BIN)/python -m tools.chinese --check
 
-margins: $(READY)  ## how far each claim is from failing: two hours, or CLAIMS="03 tests/test_doctor.py"
+margins: $(READY)  ## how far each claim is from failing: two hours, or CLAIMS="03 tests/test_networks.py"
 	$(BIN)/python -m tools.margins $(CLAIMS)
 
 lab: $(INSTALLED) $(KERNEL_SETTINGS)  ## open the notebooks in JupyterLab

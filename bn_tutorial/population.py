@@ -1,6 +1,6 @@
 """Precise population statistics: averaged over many batches, with the weights held still.
 
-`estimate_population` is for the networks of this package, `recalibrate` for any Keras model.
+For the networks of this package; `keras_models.recalibrate` does it for any Keras model.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ import tensorflow as tf
 from bn_tutorial.arguments import require_at_least
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import BatchNormNetwork
-from bn_tutorial.recalibration import recalibrate
 from bn_tutorial.training import floats
-
-__all__ = ["VARIANCES", "estimate_population", "recalibrate"]
 
 VARIANCES = ("biased", "unbiased", "pooled")
 

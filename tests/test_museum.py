@@ -10,9 +10,9 @@ import tensorflow as tf
 from keras import layers
 
 from bn_tutorial import museum, networks, training
+from bn_tutorial.keras_models import recalibrate
 from bn_tutorial.mnist import load_mnist
 from bn_tutorial.museum.verdicts import AS_IT_WAS, ERROR, WHERE_TO_LOOK
-from bn_tutorial.population import recalibrate
 
 pytestmark = pytest.mark.slow  # each trains a network
 

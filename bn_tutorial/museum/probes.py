@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
+from bn_tutorial.keras_models.model import batch_norm_layers
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.museum.verdicts import NotMendedError
-from bn_tutorial.recalibration import batch_norm_layers
 
 BATCH = 60
 RATE = 0.1

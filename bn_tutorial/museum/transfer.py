@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 from bn_tutorial.checks.results import CheckResult
+from bn_tutorial.keras_models.model import batch_norm_layers
 from bn_tutorial.mnist import Datasets
 from bn_tutorial.museum import probes
 from bn_tutorial.museum.verdicts import AS_IT_WAS, NotMendedError, judge
-from bn_tutorial.recalibration import batch_norm_layers
 
 Save = Callable[[keras.Model, Path], None]
 Restore = Callable[[keras.Model, Path], keras.Model | None]

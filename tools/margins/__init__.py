@@ -2,7 +2,7 @@
 
     python -m tools.margins                       all chapters and tests, in some two hours
     python -m tools.margins 03 solutions/08       two notebooks
-    python -m tools.margins tests/test_doctor.py  a file of tests
+    python -m tools.margins tests/test_networks.py  a file of tests
 
 A claim is an `assert`, or a call of `np.testing.assert_allclose`. What it compares is run again
 with what it must not depend on changed: the seed, TensorFlow's oneDNN kernels, the number of

@@ -16,7 +16,7 @@ def main() -> int:
     """Run what is asked for, and print the closest claims; 1 if one is too close."""
     options = argparse.ArgumentParser(prog="python -m tools.margins")
     options.add_argument(
-        "subjects", nargs="*", help="such as 03, solutions/08, tests/test_doctor.py"
+        "subjects", nargs="*", help="such as 03, solutions/08, tests/test_networks.py"
     )
     options.add_argument("--closest", type=int, default=10, help="print so many (%(default)s)")
     options.add_argument("--jobs", type=int, default=2, help="at the same time (%(default)s)")

@@ -8,11 +8,9 @@ from functools import partial
 import keras
 import numpy as np
 
-from bn_tutorial.doctor import examine
-from bn_tutorial.folding import plan_folding
+from bn_tutorial.keras_models import examine, plan_folding, recalibrate
 from bn_tutorial.mnist import Datasets
 from bn_tutorial.networks import KerasNetwork
-from bn_tutorial.population import recalibrate
 from bn_tutorial.prediction import measure_accuracy
 from bn_tutorial.training import train
 from tools.try_it_yourself.questions import (

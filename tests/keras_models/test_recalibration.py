@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from bn_tutorial import networks, population, recalibration
-from bn_tutorial.population import recalibrate
+from bn_tutorial import networks, population
+from bn_tutorial.keras_models import recalibrate, recalibration
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -182,7 +182,7 @@ def test_frozen_layers_keep_their_statistics(model, inputs, capsys):
     recalibrate(model, inputs)
     assert_same(before, first.variables)
     assert "frozen, and left as they are: first" in capsys.readouterr().out
-    hidden = keras.Model(model.inputs, second.input)
+    hidden = keras.Model(model.inputs[0], second.input)
     assert_statistics(second, *pooled([hidden.predict(inputs, verbose=0)]))
 
 
@@ -290,7 +290,7 @@ def test_what_goes_wrong_changes_nothing(what, error, model, inputs):
     assert_same(before, model.variables)
     assert "call" not in vars(model.get_layer("first"))
     if error is StoppedError:
-        assert raised.value.__notes__ == ["recalibrate: at batch 2; the model is as it was"]
+        assert raised.value.__notes__ == ["recalibrate: after batch 1; the model is as it was"]
     recalibrate(model, inputs)
 
 
@@ -319,3 +319,237 @@ def test_frozen_layers_only(model, inputs):
     model.trainable = False
     with pytest.raises(ValueError, match="only frozen ones: first, second"):
         recalibrate(model, inputs)
+
+
+# Kinds of models.
+
+
+class Traced(keras.layers.Layer):
+    """A block whose `call` is a `tf.function`, which keeps what it has traced."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.norm = layers.BatchNormalization()
+
+    def build(self, shape):
+        self.norm.build(shape)
+
+    @tf.function
+    def call(self, inputs, training=None):
+        if tf.reduce_max(inputs) > -1e9:  # turned into an operation of the graph
+            inputs = inputs * 1.0
+        return self.norm(inputs, training=training)
+
+
+def test_a_block_that_is_a_tf_function_keeps_no_trace(inputs):
+    model = keras.Sequential([keras.Input([6]), Traced()])
+    block = model.layers[0]
+    before, graphs = model.predict(inputs, verbose=0), block.call.experimental_get_tracing_count()
+    recalibrate(model, inputs)
+    assert block.call.experimental_get_tracing_count() == graphs
+    assert_statistics(block.norm, *pooled([inputs]))
+    expected = (inputs - inputs.mean(0)) / np.sqrt(inputs.var(0) + 1e-3)
+    for size in (1, 7, 130):  # a graph of its own each
+        found = model.predict(inputs, size, verbose=0)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert not np.allclose(before, expected, atol=0.1)
+
+
+class Tripled(layers.BatchNormalization):
+    """Normalises three times its inputs, and gives twice what comes out."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(3 * inputs, training=training, mask=mask)
+
+
+class ByItsStatistics(layers.BatchNormalization):
+    """Frozen, whatever it is told."""
+
+    def call(self, inputs, training=None, mask=None):  # noqa: ARG002
+        return super().call(inputs, training=False, mask=mask)
+
+
+class OfItsOwn(layers.BatchNormalization):
+    """Follows its batches with a decay of its own."""
+
+    def call(self, inputs, training=None, mask=None):
+        if training:
+            self.moving_mean.assign(0.9 * self.moving_mean + 0.1 * tf.reduce_mean(inputs, 0))
+        return super().call(inputs, training=False, mask=mask)
+
+
+def test_a_kind_of_bn_is_measured_as_it_normalises(inputs, capsys):
+    model = keras.Sequential(
+        [
+            keras.Input([6]),
+            ByItsStatistics(name="frozen"),
+            Tripled(name="tripled"),
+            layers.BatchNormalization(name="last"),
+        ]
+    )
+    recalibrate(model, inputs)
+    scale = np.float32(1 / np.sqrt(1 + 1e-3))
+    assert_statistics(model.get_layer("frozen"), np.zeros(6), np.ones(6))
+    assert "left as they are: frozen" in capsys.readouterr().out
+    assert_statistics(model.get_layer("tripled"), *pooled([3 * scale * inputs]))
+    batches = [inputs[i : i + 60] for i in (0, 60, 120)]
+    outputs = [2 * normalized(3 * scale * batch, 1e-3) for batch in batches]
+    assert_statistics(model.get_layer("last"), *pooled(outputs))
+
+
+def test_a_kind_of_bn_that_can_not_be_measured(inputs):
+    model = keras.Sequential([keras.Input([6]), OfItsOwn(name="own")])
+    before = values_of(model.variables)
+    with pytest.raises(ValueError, match='"own": expected moving statistics that follow'):
+        recalibrate(model, inputs)
+    assert_same(before, model.variables)
+
+
+def test_renorm(inputs):
+    """All of its statistics are set, so that a step of training moves them as little as any."""
+    if "renorm" not in layers.BatchNormalization().get_config():
+        pytest.skip("this Keras has no renorm")
+    first, second = layers.BatchNormalization(renorm=True), layers.BatchNormalization()
+    model = keras.Sequential([keras.Input([6]), first, second])
+    recalibrate(model, inputs)
+    mean, variance = pooled([inputs])
+    deviation = np.sqrt(variance + 1e-3)
+    assert_statistics(first, mean, variance)
+    np.testing.assert_allclose(first.renorm_mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(first.renorm_stddev, deviation, rtol=1e-4)
+    np.testing.assert_allclose(first.moving_stddev, deviation, rtol=1e-4)
+    batches = [normalized(inputs[i : i + 60], 1e-3) for i in (0, 60, 120)]
+    assert_statistics(second, *pooled(batches))
+    model(inputs, training=True)
+    np.testing.assert_allclose(first.moving_variance, variance, rtol=1e-3)
+
+
+def test_float64(generator):
+    """A spread of a thousandth around a thousand: float32 has seven digits for both."""
+    inputs = generator.normal(1e3, 1e-3, (130, 6))
+    layer = layers.BatchNormalization(dtype="float64")
+    recalibrate(keras.Sequential([keras.Input([6], dtype="float64"), layer]), inputs)
+    np.testing.assert_allclose(layer.moving_mean, inputs.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(layer.moving_variance, inputs.var(0), rtol=1e-6)
+
+
+def test_large_means_in_float32(generator):
+    """Two passes over a batch; E[x²] − E[x]² would leave noise of the variance."""
+    inputs = generator.normal(1e3, 1.0, (130, 6)).astype(np.float32)
+    for options in ({}, {"synchronized": True}):
+        layer = layers.BatchNormalization(**options)
+        recalibrate(keras.Sequential([keras.Input([6]), layer]), inputs)
+        np.testing.assert_allclose(layer.moving_variance, inputs.var(0, np.float64), rtol=1e-3)
+
+
+def test_statistics_that_were_spoilt(model, inputs):
+    expected = keras.models.clone_model(model)
+    expected.set_weights(model.get_weights())
+    recalibrate(expected, inputs)
+    for layer in (model.get_layer("first"), model.get_layer("second")):
+        layer.moving_mean.assign(np.full(layer.moving_mean.shape, np.nan))
+        layer.moving_variance.assign(np.full(layer.moving_mean.shape, -1.0))
+    recalibrate(model, inputs)
+    for one, other in zip(expected.weights, model.weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+class Recurrent(layers.Layer):
+    """A cell of a recurrent layer, with BN inside."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.state_size = 6
+        self.norm = layers.BatchNormalization()
+
+    def build(self, shape):
+        self.norm.build(shape)
+
+    def call(self, inputs, states, training=None):
+        outputs = self.norm(inputs, training=training)
+        return outputs, [outputs + 0 * states[0]]
+
+
+def test_inside_a_loop_of_the_graph(generator):
+    model = keras.Sequential([keras.Input([7, 6]), layers.RNN(Recurrent())])
+    series = generator.normal(2.0, 3.0, (20, 7, 6)).astype(np.float32)
+    recalibrate(model, series)
+    twice = series[:, :1]  # Keras calls the cell on the first step once more, before the loop
+    assert_statistics(model.layers[0].cell.norm, *pooled([np.concatenate([series, twice], axis=1)]))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Eager(keras.Model):
+    """Can't be put into a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = layers.BatchNormalization()
+
+    def call(self, inputs, training=None):
+        float(inputs.numpy()[0, 0])
+        return self.norm(inputs, training=training)
+
+
+def test_a_model_without_a_graph(inputs):
+    model = Eager()
+    model(inputs[:2])
+    recalibrate(model, inputs)
+    assert_statistics(model.norm, *pooled([inputs]))
+
+
+def test_losses_and_counters_of_layers_are_as_they_were(inputs):
+    class Counting(layers.Layer):
+        calls = 0
+
+        def call(self, inputs):
+            self.calls += 1
+            self.add_loss(tf.reduce_mean(inputs))
+            return inputs
+
+    model = keras.Sequential([keras.Input([6]), Counting(), layers.BatchNormalization()])
+    model(inputs)
+    calls, losses = model.layers[0].calls, [float(loss) for loss in model.losses]
+    recalibrate(model, inputs)
+    assert model.layers[0].calls == calls
+    assert [float(loss) for loss in model.losses] == losses
+
+
+@pytest.mark.filterwarnings("ignore:`build..` was called on layer:UserWarning")
+def test_an_unbuilt_layer(inputs):
+    class Partly(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm = layers.BatchNormalization()
+            self.never = layers.BatchNormalization(name="never")
+
+        def call(self, inputs, training=None):
+            return self.norm(inputs, training=training)
+
+    model = Partly()
+    model(inputs[:2])
+    with pytest.raises(ValueError, match='"never" is not'):
+        recalibrate(model, inputs)
+
+
+def test_what_the_model_says_is_said_in_short(inputs):
+    class Picky(layers.Layer):
+        def compute_output_shape(self, shape):
+            return shape
+
+        def call(self, inputs):
+            raise RuntimeError("no such day")
+
+    with pytest.raises(ValueError, match="batch 1: no such day") as raised:
+        recalibrate(
+            keras.Sequential([keras.Input([6]), Picky(), layers.BatchNormalization()]), inputs
+        )
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
+def test_silence(model, inputs, capsys):
+    recalibrate(model, inputs, verbose=0)
+    assert capsys.readouterr().out == ""
+    recalibrate(model, inputs, verbose=2)
+    assert capsys.readouterr().out == "recalibrated 2 BN layers on 3 batches\n"

@@ -1,7 +1,7 @@
-"""What can be wrong with batch normalization, in the words of those who met it; see `doctor`.
+"""What can be wrong with batch normalization, in the words of those who met it.
 
 The threads were read: each reports the symptom. Most are about older Keras, where some had other
-causes as well; the tests of `doctor` rebuild each ailment with today's.
+causes as well; the tests of `examine` rebuild each ailment with today's.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ AILMENTS = {
     ailment.kind: ailment
     for ailment in [
         Ailment(
-            "not-finite",
-            "moving_mean or moving_variance is NaN; predict returns NaN, evaluate a NaN loss",
-            "moving statistics that are NaN or infinite",
-            "A batch with NaN, infinite or huge values went through the layer in training. A "
-            "moving average never forgets a NaN, whatever comes after.",
+            "invalid-statistics",
+            "moving_mean or moving_variance is NaN, or a variance is negative; predict returns "
+            "NaN, evaluate a NaN loss",
+            "moving statistics that are NaN, infinite or a negative variance",
+            "A batch with NaN, infinite or huge values went through the layer in training, and a "
+            "moving average never forgets a NaN. A negative variance comes from an older program "
+            "that computed it as E[x²] − E[x]², or from weights that were edited.",
             "Remove such samples, train from a checkpoint before them, or recalibrate.",
             "02_fixed_batch_norm",
             ("keras-team/keras#9646", "tensorflow/tensorflow#34062"),
@@ -51,10 +53,38 @@ AILMENTS = {
             "random answers from predict",
             "optimizer steps without an update (0: not known)",
             "No training step called the layer with training=True: a loop of one's own left it "
-            "out, or the layer is frozen.",
-            "Call model(inputs, training=True) in the training step; then train, or recalibrate.",
+            "out, the layer was frozen before its first step, or only the trained weights were "
+            "restored.",
+            "Call model(inputs, training=True) in the training step, and freeze a layer only "
+            "after it has seen data; then train, or recalibrate it while it is not frozen.",
             "02_fixed_batch_norm",
             ("tensorflow/tensorflow#11965", "tensorflow/tensorflow#32864", "keras-team/keras#6752"),
+        ),
+        Ailment(
+            "batch-at-inference",
+            "the answer for a sample depends on the others in its batch; a single sample always "
+            "gets the same answer",
+            "values a channel in the largest batch that normalised itself",
+            "The layer is always called with training=True. In a layer or a model of your own, and "
+            "wherever a functional model is called as model(x), the moving statistics are then "
+            "never used, and every prediction moves them.",
+            "Leave the `training` argument out (Keras passes it on by itself), or pass on that of "
+            "`call`.",
+            "01_naive_batch_norm",
+            ("keras-team/keras#3078", "tensorflow/tensorflow#32544"),
+        ),
+        Ailment(
+            "shared-between-distributions",
+            "good in training, bad in evaluation, although the moving statistics are up to date; "
+            "recalibrating does not help",
+            "times what is far, between the inputs of the layer's calls (0.5 standard deviations, "
+            "or a variance twice as large)",
+            "One BN layer is called in several places whose values are distributed differently. In "
+            "training each call is normalised by its own batch; at inference all share one mean "
+            "and one variance, which fit none of them.",
+            "Make a BN layer for each place; the layers around it may stay shared.",
+            "08_write_it_yourself",
+            ("keras-team/keras#8794", "junyanz/pytorch-CycleGAN-and-pix2pix#1005"),
         ),
         Ailment(
             "tiny-batch",
@@ -84,7 +114,7 @@ AILMENTS = {
             "variance of BN's inputs with dropout, over that without",
             "Dropout raises the variance that BN sees in training, and is off afterwards: the "
             "moving variance is that of other data (variance shift, Li et al., 2018).",
-            "Put dropout behind the last BN layer, lower its rate, or recalibrate.",
+            "Put dropout after the last BN layer, lower its rate, or recalibrate.",
             "05_real_layers",
             ("keras-team/keras#12851", "luigibonati/mlcolvar#205"),
         ),
@@ -135,10 +165,10 @@ AILMENTS = {
             "dead-channel",
             "some channels give the same value for every input; constant features",
             "channels without variance or with gamma near 0",
-            "The data of the channel never vary (a constant pixel, a dead ReLU), or gamma has "
-            "shrunk to 0: what leaves is beta, whatever comes in.",
+            "The data of the channel never vary (a constant pixel, a dead ReLU), or gamma is 0, "
+            "shrunk to it or never moved away from it: what leaves is beta, whatever comes in.",
             "Prune the channel; no weight decay on gamma, a lower learning rate, no ReLU before "
-            "BN.",
+            "BN; start gamma at 0 only where a shortcut goes around the layer.",
             "03_what_batch_norm_buys",
             ("Eric-mingjie/network-slimming#46", "pytorch/pytorch#5410"),
         ),
@@ -146,7 +176,7 @@ AILMENTS = {
             "mode-gap",
             "model(x, training=True) and model.predict(x) disagree; accuracy falls in evaluation "
             "though the moving statistics are up to date",
-            "accuracy by batch statistics minus accuracy by moving statistics",
+            "",
             "Single batches differ from all the data together (sorted by class, real and fake "
             "apart), so their statistics tell what the moving statistics can't.",
             "Shuffle before batching, so that each batch is a sample of all the data.",
@@ -155,7 +185,7 @@ AILMENTS = {
         ),
         Ailment(
             "useless-bias",
-            "the bias of the layer before BatchNormalization never matters (harmless)",
+            "the bias of the layer before BatchNormalization never matters",
             "parameters without effect",
             "BN subtracts the mean, and with it whatever bias was added; beta does its work.",
             "use_bias=False in the layer before BN.",

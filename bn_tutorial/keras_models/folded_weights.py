@@ -23,7 +23,10 @@ def affine(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarr
     """What BN does at inference, `a·z + b`: float64 `a` and `b`, each `[channels]`."""
     mean, variance, gamma, beta = (
         None if variable is None else variable.numpy().astype(np.float64)
-        for variable in (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
+        for variable in (
+            getattr(layer, name, None)
+            for name in ("moving_mean", "moving_variance", "gamma", "beta")
+        )
     )
     scale = (1.0 if gamma is None else gamma) / np.sqrt(variance + layer.epsilon)
     return scale, (0.0 if beta is None else beta) - scale * mean

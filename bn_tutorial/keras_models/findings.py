@@ -1,4 +1,4 @@
-"""What `doctor.examine` returns, and how it reads."""
+"""What `examine` returns, and how it reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bn_tutorial.doctor.ailments import AILMENTS
+from bn_tutorial.keras_models.ailments import AILMENTS
+from bn_tutorial.keras_models.model import shortened
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,23 @@ class Findings(list[Finding]):
 
     Attributes:
         examined: what was looked at, in a line.
+        remarks: what could be better and costs nothing; these are no findings.
         notes: what could not be looked for, and why.
     """
 
     def __init__(
-        self, findings: Iterable[Finding] = (), examined: str = "", notes: Iterable[str] = ()
+        self,
+        findings: Iterable[Finding] = (),
+        examined: str = "",
+        remarks: Iterable[Finding] = (),
+        notes: Iterable[str] = (),
     ) -> None:
         super().__init__(findings)
-        self.examined = examined
-        self.notes = tuple(notes)
+        self.examined, self.remarks, self.notes = examined, list(remarks), tuple(notes)
 
     def __str__(self) -> str:
         """A paragraph for each kind."""
-        paragraphs = [self._headline(), *map(_paragraph, self._by_kind()), *map(_note, self.notes)]
+        paragraphs = [self._headline(), *map(_paragraph, _by_kind(self)), *self._below()]
         return "\n\n".join(paragraphs)
 
     __repr__ = __str__
@@ -56,23 +61,31 @@ class Findings(list[Finding]):
         """A row for each kind."""
         rows = [
             f"| **{group[0].kind}** {_layers(group)} | {group[0].symptom} "
-            f"| {_values(group)}: {group[0].quantity} | {group[0].cause} | {group[0].remedy} "
+            f"| {_measured(group)} | {group[0].cause} | {group[0].remedy} "
             f"| {group[0].chapter}; {_links(group[0].threads)} |"
-            for group in self._by_kind()
+            for group in _by_kind(self)
         ]
         header = ["| found in | symptom | measured | cause | remedy | more |", "|" + " --- |" * 6]
         table = "\n".join(header + rows) if rows else ""
-        parts = [self._headline(), table, *map(_note, self.notes)]
+        parts = [self._headline(), table, *self._below()]
         return "\n\n".join(part for part in parts if part)
 
     def _headline(self) -> str:
         count = {0: "Nothing found", 1: "1 finding"}.get(len(self), f"{len(self)} findings")
         return f"{count} in {self.examined}."
 
-    def _by_kind(self) -> list[list[Finding]]:
-        order = list(AILMENTS)
-        ordered = sorted(self, key=lambda finding: order.index(finding.kind))
-        return [list(group) for _, group in itertools.groupby(ordered, lambda f: f.kind)]
+    def _below(self) -> list[str]:
+        remarks = [
+            f"Remark ({group[0].kind}): {_layers(group)}. {group[0].cause} {group[0].remedy}"
+            for group in _by_kind(self.remarks)
+        ]
+        return remarks + [f"Not looked for: {note}." for note in self.notes]
+
+
+def _by_kind(findings: list[Finding]) -> list[list[Finding]]:
+    order = list(AILMENTS)
+    ordered = sorted(findings, key=lambda finding: order.index(finding.kind))
+    return [list(group) for _, group in itertools.groupby(ordered, lambda f: f.kind)]
 
 
 def finding(kind: str, layer: str, value: float, quantity: str = "") -> Finding:
@@ -87,7 +100,7 @@ def _paragraph(group: list[Finding]) -> str:
     return (
         f"{first.kind}: {_layers(group)}\n"
         f"  seen      {first.symptom}\n"
-        f"  measured  {_values(group)}: {first.quantity}\n"
+        f"  measured  {_measured(group)}\n"
         f"  cause     {first.cause}\n"
         f"  remedy    {first.remedy}\n"
         f"  more      notebook {first.chapter}; {', '.join(first.threads)}"
@@ -98,16 +111,11 @@ def _layers(group: list[Finding]) -> str:
     return shortened([finding.layer for finding in group])
 
 
-def shortened(names: list[str]) -> str:
-    """All names, or the first, the last and how many."""
-    return (
-        ", ".join(names) if len(names) < 4 else f"{names[0]}, …, {names[-1]} ({len(names)} layers)"
-    )
-
-
-def _values(group: list[Finding]) -> str:
+def _measured(group: list[Finding]) -> str:
+    """The smallest and the largest value, and in which unit."""
     values = sorted(finding.value for finding in group)
-    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values[0], values[-1])))
+    numbers = " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values[0], values[-1])))
+    return f"{numbers}: {group[0].quantity}" if group[0].quantity else numbers
 
 
 def _links(threads: tuple[str, ...]) -> str:
@@ -115,7 +123,3 @@ def _links(threads: tuple[str, ...]) -> str:
     return ", ".join(
         f"[{thread}](https://github.com/{url})" for thread, url in zip(threads, urls, strict=True)
     )
-
-
-def _note(text: str) -> str:
-    return f"Not looked for: {text}."

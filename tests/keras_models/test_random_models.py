@@ -1,0 +1,176 @@
+"""Models as hypothesis draws them: what is folded predicts the same, what is measured is left."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from keras import layers
+
+from bn_tutorial.keras_models import examine, fold_batch_norm, plan_folding, recalibrate
+
+BN = layers.BatchNormalization
+
+
+@keras.saving.register_keras_serializable("random models")
+class Doubled(BN):
+    """A kind of BN of somebody's own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training, mask=mask)
+
+
+class Block(layers.Layer):
+    """BN in a layer whose graph can't be followed."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.units = units
+        self.dense, self.norm = layers.Dense(units), BN()
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.norm.build((*shape[:-1], self.units))
+
+    def call(self, inputs, training=None):
+        return self.norm(self.dense(inputs), training=training)
+
+    def get_config(self):
+        return super().get_config() | {"units": self.units}
+
+
+def norm(draw, rank):
+    axis = draw(st.sampled_from([-1, -1, -1, 1]))
+    kind = draw(st.sampled_from([BN, BN, BN, Doubled]))
+    options = {name: draw(st.booleans()) for name in ("center", "scale")}
+    return kind(
+        axis=axis if rank > 2 else -1, epsilon=draw(st.sampled_from([1e-3, 0.1])), **options
+    )
+
+
+def with_weights(draw, rank):
+    bias = {"use_bias": draw(st.booleans())}
+    if rank == 2:
+        return draw(st.sampled_from([
+            lambda: layers.Dense(4, **bias), lambda: Block(3),
+            lambda: layers.Dense(4, activation="relu", **bias)]))()  # fmt: skip
+    if rank == 3:
+        return draw(st.sampled_from([
+            lambda: layers.Conv1D(4, 2, padding="same", **bias),
+            lambda: layers.SeparableConv1D(4, 2, padding="same", **bias),
+            lambda: layers.TimeDistributed(layers.Dense(4, **bias)),
+            lambda: layers.TimeDistributed(BN())]))()  # fmt: skip
+    padding = {"padding": draw(st.sampled_from(["same", "valid"]))}
+    return draw(st.sampled_from([
+        lambda: layers.Conv2D(4, 2, **padding, **bias),
+        lambda: layers.Conv2D(4, 2, dilation_rate=2, padding="same", **bias),
+        lambda: layers.DepthwiseConv2D(2, depth_multiplier=2, **padding, **bias),
+        lambda: layers.SeparableConv2D(4, 2, **padding, **bias),
+        lambda: layers.Conv2DTranspose(4, 2, strides=2, **bias),
+        lambda: layers.Dense(4, **bias)]))()  # fmt: skip
+
+
+def between(draw, rank):
+    choices = [layers.ReLU, layers.Identity, lambda: layers.Dropout(0.5),
+               lambda: layers.GaussianNoise(0.1), lambda: layers.LeakyReLU(0.1),
+               layers.LayerNormalization]  # fmt: skip
+    if rank > 2:
+        choices.append(layers.Flatten)
+    if rank == 4:
+        choices += [layers.GlobalAveragePooling2D, lambda: layers.ZeroPadding2D(1),
+                    lambda: layers.Reshape((-1, 2)), lambda: layers.Permute((2, 1, 3))]  # fmt: skip
+    return draw(st.sampled_from(choices))()
+
+
+def chain(draw, tensor, length):
+    """Some layers, one after another, and what else they give."""
+    others = []
+    for _ in range(length):
+        rank = len(tensor.shape)
+        kind = draw(st.sampled_from(["norm", "norm", "weights", "weights", "between", "shared",
+                                     "add", "inside"]))  # fmt: skip
+        if kind == "norm":
+            tensor = norm(draw, rank)(tensor)
+        elif kind == "weights":
+            tensor = with_weights(draw, rank)(tensor)
+        elif kind == "between":
+            tensor = between(draw, rank)(tensor)
+        elif kind == "shared":
+            layer = norm(draw, rank)
+            tensor = layers.Add()([layer(tensor), layer(tensor * 2)])
+        elif kind == "add":
+            tensor = layers.Add()([norm(draw, rank)(tensor), tensor])
+            others.append(tensor)
+        else:
+            inner = keras.Input(tensor.shape[1:])
+            inside = keras.Model(inner, with_weights(draw, rank)(norm(draw, rank)(inner)))
+            tensor = inside(tensor)
+    return tensor, others
+
+
+def build(draw):
+    """With one or two inputs and one to three outputs."""
+    shapes = draw(st.sampled_from([[[5]], [[6, 3]], [[8, 8, 2]], [[5], [5]], [[8, 8, 2], [5]]]))
+    inputs = [keras.Input(shape) for shape in shapes]
+    ends, outputs = [], []
+    for tensor in inputs:
+        tensor, others = chain(draw, tensor, draw(st.integers(1, 5)))
+        ends.append(layers.Flatten()(tensor))
+        outputs += others[:1]
+    joined = ends[0] if len(ends) == 1 else layers.Concatenate()(ends)
+    outputs.append(norm(draw, 2)(layers.Dense(3)(joined)))
+    model = keras.Model(*(each if len(each) > 1 else each[0] for each in (inputs, outputs)))
+    generator = np.random.default_rng(draw(st.integers(0, 99)))
+    for variable in model.weights:
+        low, high = (0.5, 2.0) if "variance" in variable.path else (-1.0, 1.0)
+        if "seed" not in variable.path:
+            variable.assign(generator.uniform(low, high, variable.shape))
+    data = [generator.normal(size=(12, *shape)).astype(np.float32) for shape in shapes]
+    return model, data if len(data) > 1 else data[0]
+
+
+def predict(model, inputs):
+    return [np.array(o.numpy()) for o in keras.tree.flatten(model(inputs, training=False))]
+
+
+def drawn(count):
+    """Settings for so many models, the same ones each time."""
+    return settings(max_examples=count, deadline=None, derandomize=True, database=None,
+                    suppress_health_check=list(HealthCheck), phases=[Phase.generate])  # fmt: skip
+
+
+@pytest.mark.slow
+@drawn(6)
+@given(data=st.data())
+def test_some_random_models(data):
+    check(*build(data.draw))
+
+
+@pytest.mark.weekly
+@drawn(100)
+@given(data=st.data())
+def test_random_models(data):
+    check(*build(data.draw))
+
+
+def check(model, inputs):
+    """Folding changes no prediction, examining changes nothing, recalibrating the statistics."""
+    expected, weights = predict(model, inputs), model.get_weights()
+    new = fold_batch_norm(model, verbose=0)
+    plan = plan_folding(model)
+    names = {layer.name for layer in new.layers}
+    for name in plan.folded:
+        assert name not in names or isinstance(new.get_layer(name), layers.Identity)
+    for one, other in zip(expected, predict(new, inputs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * np.abs(one).max())
+    examine(model, inputs)
+    assert all(map(np.array_equal, weights, model.get_weights()))
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, BN)]
+    recalibrate(model, inputs, verbose=0)
+    moved = [not np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True)]
+    moving = {v.path for layer in norms for v in (layer.moving_mean, layer.moving_variance)}
+    assert {v.path for v, m in zip(model.weights, moved, strict=True) if m} <= moving
+    first = predict(model, inputs)
+    recalibrate(model, inputs, verbose=0)
+    for one, other in zip(first, predict(model, inputs), strict=True):
+        np.testing.assert_array_equal(one, other)
