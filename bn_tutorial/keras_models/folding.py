@@ -158,7 +158,7 @@ class _Work:
     def _name_within(self, layer: BatchNorm) -> None:
         """BN in a layer whose graph can't be followed."""
         for node in self.graph.nodes:
-            if layer in layers_of(node.operation):
+            if isinstance(node.operation, keras.Layer) and layer in layers_of(node.operation):
                 name = "/".join((*node.path, layer.name))
                 self.folding.kept[name] = f"it is inside a {type(node.operation).__name__}"
                 return

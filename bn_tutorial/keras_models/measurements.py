@@ -112,6 +112,8 @@ def _differs_in_training(model: keras.Model) -> bool:
     for layer in [model, *layers_of(model)]:
         if isinstance(layer, BatchNorm) or functional_of(layer) is not None:
             continue
+        if type(layer) in (keras.layers.Dense, keras.layers.EinsumDense):
+            continue  # these ask, and do the same
         asks = "training" in inspect.signature(type(layer).call).parameters
         if asks and getattr(layer, "rate", 1) != 0:
             return True

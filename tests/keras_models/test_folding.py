@@ -216,6 +216,11 @@ def test_what_stays_and_why():
     assert "Inside" in kept["mine/norm"]
 
 
+def test_operations_without_a_layer_are_stepped_over():
+    inputs = keras.Input([6])
+    stays(keras.Model(inputs, Inside()(layers.ReLU()(keras.ops.multiply(inputs, 2.0)))), "Inside")
+
+
 def test_it_says_what_stays(capsys):
     """One line for each reason, and none if it is to be silent."""
     blocks = [(layers.ReLU(), BN(name=f"bn{number}")) for number in range(5)]
