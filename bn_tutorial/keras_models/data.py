@@ -92,6 +92,11 @@ def batches_of(
     return _checked(inputs, map(_unpacked, itertools.islice(batches, limit)), tool), length
 
 
+def size_of(batch: Batch) -> int:
+    """How many samples a batch has."""
+    return keras.tree.flatten(batch[0])[0].shape[0]
+
+
 class _Items:
     """Those of a `PyDataset`, which need not be iterable."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras import layers
 
 from bn_tutorial.arguments import require_at_least
-from bn_tutorial.keras_models.data import batches_of
+from bn_tutorial.keras_models.data import batches_of, size_of
 from bn_tutorial.keras_models.findings import Finding, Findings, finding
 from bn_tutorial.keras_models.graph import Graph, Node
 from bn_tutorial.keras_models.measurements import Measurements, measure
@@ -79,13 +79,9 @@ def examine(model: keras.Model, dataset: object, batches: int = 20) -> Findings:
         raise ValueError(f"{TOOL}: expected a model with BatchNormalization, found none")
     used = list(batches_of(model, dataset, TOOL, batches)[0])
     examination = _Examination(model, measure(model, used, TOOL))
-    samples = sum(map(_size, used))
+    samples = sum(map(size_of, used))
     examined = f'"{model.name}", {count} BN layers, {samples:,} samples in {len(used)} batches'
     return Findings(examination.findings(), examined, examination.remarks(), examination.notes())
-
-
-def _size(batch: tuple) -> int:
-    return keras.tree.flatten(batch[0])[0].shape[0]
 
 
 class _Examination:

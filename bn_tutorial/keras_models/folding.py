@@ -235,7 +235,8 @@ class _Work:
     def _folded(self, node: Node, target: Node, between: list[Node], backward: bool) -> keras.Layer:
         """A copy of the target that does what both did; the pair is run to see whether it does."""
         between = [each for each in between if each.path not in self.removed]
-        moving = [copy_of(each.layer) for each in between if isinstance(each.operation, MOVING)]
+        passed = [(each, copy_of(each.layer)) for each in between]
+        moving = [layer for _, layer in passed if isinstance(layer, MOVING)]
         scale, shift = _per_channel(node, target, moving, backward)
         old = self.copies.get(target.path, target.layer)
         weights = {variable.name: variable.numpy() for variable in old.variables}
@@ -244,12 +245,11 @@ class _Work:
         new = copy_of(old, use_bias=True)
         for variable in new.variables:
             variable.assign(changed[variable.name])
-        passed = [(each, copy_of(each.layer)) for each in between]
         first, last = (target, copy_of(old)), (node, copy_of(node.layer))
         if not backward:
             first, last = last, first
         now = [(target, new), *passed] if backward else [*passed, (target, new)]
-        sample = _sample(first[0], node, target, whole=bool(moving))
+        sample = _sample(first[0], target, whole=bool(moving))
         _require_equal(_run([first, *passed, last], sample), _run(now, sample), new)
         return new
 
@@ -314,7 +314,7 @@ def _back(values: np.ndarray, moved: np.ndarray, shape: tuple[int, ...]) -> np.n
     return before.reshape(shape)
 
 
-def _sample(first: Node, node: Node, target: Node, whole: bool) -> tf.Tensor:
+def _sample(first: Node, target: Node, whole: bool) -> tf.Tensor:
     """Random inputs of the first of a pair, of small sizes where these do not matter."""
     layer = target.layer
     sizes, steps = getattr(layer, "kernel_size", (1,)), getattr(layer, "dilation_rate", (1,))

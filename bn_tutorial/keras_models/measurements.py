@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bn_tutorial.keras_models.data import size_of
 from bn_tutorial.keras_models.graph import functional_of
 from bn_tutorial.keras_models.model import (
     BatchNorm,
@@ -83,7 +84,7 @@ def measure(model: keras.Model, batches: list[tuple], tool: str) -> Measurements
         in_training = scores(kept, training, training=True)
     if _differs_in_training(model):
         with unchanged(model) as kept:
-            by_batch = {bn for bn, calls in training.items() if pooled(calls).by_batch}
+            by_batch = {bn for bn, calls in training.items() if any(c.by_batch for c in calls)}
             without_dropout = watch(layers, lambda layer, _: layer in by_batch)
             in_training = scores(kept, without_dropout)
     with unchanged(model) as kept:
@@ -151,7 +152,7 @@ class _Judge:
         if self.scorer is None:
             right = np.concatenate([value.ravel() for value in values])
             return _Score(float(right.mean()), right.size, [])
-        sizes = [_size(batch) for batch in batches]
+        sizes = [size_of(batch) for batch in batches]
         means = [np.average(each, axis=0, weights=sizes) for each in zip(*means, strict=True)]
         mean = keras.tree.pack_sequence_as(answers, means)
         return _Score(float(np.average(values, weights=sizes)), sum(sizes), mean)
@@ -184,10 +185,10 @@ class _Judge:
         """What the mean answer, given to each sample, loses."""
         losses = []
         for batch in batches:
-            repeated = partial(tf.repeat, repeats=_size(batch), axis=0)
+            repeated = partial(tf.repeat, repeats=size_of(batch), axis=0)
             answers = keras.tree.map_structure(repeated, mean)
             losses.append(float(self._loss(batch, answers)))
-        return float(np.average(losses, weights=[*map(_size, batches)]))
+        return float(np.average(losses, weights=[*map(size_of, batches)]))
 
     def _of_batch(self, batch: tuple, outputs: object) -> np.ndarray | float | None:
         if len(batch) < 2:
@@ -203,10 +204,6 @@ class _Judge:
         weights = batch[2] if len(batch) == 3 else None
         labels = keras.tree.map_structure(tf.convert_to_tensor, batch[1])
         return self.scorer.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
-
-
-def _size(batch: tuple) -> int:
-    return len(keras.tree.flatten(batch[0])[0])
 
 
 def _correct(outputs: object, labels: object) -> np.ndarray | None:

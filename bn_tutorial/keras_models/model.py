@@ -1,9 +1,9 @@
 """A Keras model that is run, its BN layers watched, and left exactly as it was.
 
-Keras has no public name for some of what this needs. The private ones stand here alone:
-`Layer._flatten_layers`, `Optimizer._trainable_variables`, and in `graph`
-`Function._nodes_by_depth` and `Sequential._functional`. The tests of these tools run with the
-oldest and the newest Keras 3 that README names.
+Keras has no public name for some of what this needs. The private ones stand here and in `graph`
+alone: `Layer._flatten_layers`, `Optimizer._trainable_variables` and the state that `shared_seed`
+finds; there the class `Functional`, its `_nodes_by_depth`, and `Sequential._functional`. The tests
+of these tools run with the oldest and the newest Keras 3 that README names.
 """
 
 from __future__ import annotations
@@ -262,10 +262,8 @@ def _accumulated(
     return tf.where(count > 0, tf.stack(values), state)  # a batch may be masked altogether
 
 
-def pooled(calls: list[Call]) -> Call | None:
-    """All calls as one; None if there are none."""
-    if not calls:
-        return None
+def pooled(calls: list[Call]) -> Call:
+    """All calls as one."""
     total = Call(len(calls[0].mean))
     for call in calls:
         total.add(call.count, call.mean, call.variance, call.by_batch)
@@ -279,22 +277,18 @@ def pooled(calls: list[Call]) -> Call | None:
 class Watched(dict[BatchNorm, list[Call]]):
     """The calls of each BN layer, in their order; `begin` says that a run of the model begins."""
 
-    called: dict[BatchNorm, None] = {}
-
     def in_order(self) -> list[BatchNorm]:
         """The layers, in the order of their first calls; those without one come last."""
-        return list(self.called | dict.fromkeys(self))
+        return list(self.made | dict.fromkeys(self))
 
     def begin(self) -> None:
         """The next call of each layer is its first again."""
-        self.made = dict.fromkeys(self, 0)
-        self.called = {}
+        self.made: dict[BatchNorm, int] = {}  # how often each has been called, the first one first
 
     def next_call(self, layer: BatchNorm) -> Call:
         """The record of the call that is made now."""
-        calls, number = self[layer], self.made[layer]
-        self.made[layer] += 1
-        self.called[layer] = None
+        calls, number = self[layer], self.made.get(layer, 0)
+        self.made[layer] = number + 1
         if number == len(calls):
             with tf.init_scope():  # out of the graph that is being traced
                 calls.append(Call(layer.moving_mean.shape[0]))
@@ -323,8 +317,7 @@ def watch(
             for variable, start in ((layer.moving_mean, 0.0), (layer.moving_variance, 1.0)):
                 if not np.isfinite(variable.numpy()).all():
                     variable.assign(np.full(variable.shape, start))
-        skip = only_by_batch and is_plain(layer)
-        vars(layer)["call"] = _watched_call(layer, layer.call, watched, by_batch, skip)
+        vars(layer)["call"] = _watched_call(layer, layer.call, watched, by_batch, only_by_batch)
     return watched
 
 
@@ -343,7 +336,7 @@ def _watched_call(
         training = by_batch(layer, bool(options.get("training")))
         if "training" in options:
             options["training"] = training
-        if only_by_batch and not training:
+        if only_by_batch and plain and not training:
             return call(inputs, *others, **options)
         before = _moving(layer)
         outputs = call(inputs, *others, **options)

@@ -121,12 +121,12 @@ def _measure(model: keras.Model, watched: Watched, batch: tuple) -> None:
 def _statistics(layer: BatchNorm, calls: list[Call]) -> tuple[np.ndarray, np.ndarray] | None:
     """The mean and the biased variance of all calls; None if its own `call` keeps it frozen."""
     total = pooled(calls)
-    if total is None or total.count < 2:
-        found = total.count if total else 0
+    if total.count < 2:
         raise ValueError(
-            f'{TOOL}: layer "{layer.name}": expected 2 values a channel or more, found {found}'
+            f'{TOOL}: layer "{layer.name}": expected 2 values a channel or more, '
+            f"found {total.count}"
         )
-    if not any(call.by_batch for call in calls):
+    if not total.by_batch:
         return None
     if not (np.isfinite(total.mean).all() and np.isfinite(total.variance).all()):
         raise ValueError(
