@@ -98,7 +98,7 @@ def size_of(batch: Batch) -> int:
 
 
 class _Items:
-    """Those of a `PyDataset`, which need not be iterable."""
+    """Those of a `PyDataset`, which in Keras 3.8 can't be iterated over."""
 
     def __init__(self, dataset: keras.utils.PyDataset) -> None:
         self.dataset = dataset

@@ -35,7 +35,8 @@ SHIFT = 1.2  # of the variance, by dropout; a rate of 0.2 gives 1.25 or more
 EPSILON_SHARE = 2.0  # epsilon over the variance; outputs then have standard deviation 0.58
 FEW_VALUES = 16  # a variance of so many normal values is off by a third (its standard deviation)
 NO_GAMMA = 1e-3
-NO_VARIANCE = 1e-12  # over the mean's square and epsilon: what float32 leaves of a constant
+# Over the mean's square and epsilon: what rounding leaves of a constant.
+NO_VARIANCE = {"float32": 1e-12, "float64": 1e-30}
 DROPOUT = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout)  # spatial ones: subclasses
 BIASED = (
     layers.Dense, layers.EinsumDense,
@@ -353,7 +354,8 @@ def _invalid(bn: BatchNorm) -> int:
 
 def _constant(bn: BatchNorm, seen: Call) -> np.ndarray:
     """The channels that never vary: bool `[channels]`."""
-    return seen.variance <= NO_VARIANCE * (np.square(seen.mean) + bn.epsilon)
+    rounding = NO_VARIANCE.get(bn.variable_dtype, NO_VARIANCE["float32"])
+    return seen.variance <= rounding * (np.square(seen.mean) + bn.epsilon)
 
 
 def _affine(bn: BatchNorm) -> list[keras.Variable]:

@@ -68,14 +68,14 @@ def measure(model: keras.Model, batches: list[tuple], tool: str) -> Measurements
         batches: (inputs,), (inputs, labels) or (inputs, labels, sample weights) each.
         tool: who asks, for messages.
     """
-    layers, judge = batch_norm_layers(model), _Judge(model)
+    layers, judge = batch_norm_layers(model), Judge(model)
 
     def run(watched: Watched | None, training: bool, batch: tuple) -> object:
         if watched is not None:
             watched.begin()
         return model(batch[0], training=training)
 
-    def scores(kept: object, watched: Watched | None, training: bool = False) -> _Score:
+    def scores(kept: object, watched: Watched | None, training: bool = False) -> Score:
         outputs = run_each(partial(run, watched, training), batches, model, kept, tool)
         return judge.score(batches, outputs)
 
@@ -91,7 +91,7 @@ def measure(model: keras.Model, batches: list[tuple], tool: str) -> Measurements
         inference = watch(layers, _as_told, only_by_batch=True)
         at_inference = scores(kept, inference)
 
-    def by_data() -> _Score:
+    def by_data() -> Score:
         with unchanged(model) as kept:
             for layer, calls in without_dropout.items():
                 total = pooled(calls)
@@ -122,7 +122,7 @@ def _differs_in_training(model: keras.Model) -> bool:
 
 
 @dataclass
-class _Score:
+class Score:
     """Of all batches: the accuracy, or the loss with the mean outputs; and of how many answers."""
 
     value: float
@@ -130,7 +130,7 @@ class _Score:
     mean: object
 
 
-class _Judge:
+class Judge:
     """How well outputs answer: by the loss that the model was compiled with, or the accuracy."""
 
     def __init__(self, model: keras.Model) -> None:
@@ -140,7 +140,7 @@ class _Judge:
             self.scorer.output_names = getattr(model, "output_names", None)
             self.scorer.compile(loss=model.loss)
 
-    def score(self, batches: list[tuple], outputs: Iterable) -> _Score | None:
+    def score(self, batches: list[tuple], outputs: Iterable) -> Score | None:
         """None if the answers can't be judged."""
         values, means = [], []
         for batch, answers in zip(batches, outputs, strict=True):
@@ -151,17 +151,17 @@ class _Judge:
             return None
         if self.scorer is None:
             right = np.concatenate([value.ravel() for value in values])
-            return _Score(float(right.mean()), right.size, [])
+            return Score(float(right.mean()), right.size, [])
         sizes = [size_of(batch) for batch in batches]
         means = [np.average(each, axis=0, weights=sizes) for each in zip(*means, strict=True)]
         mean = keras.tree.pack_sequence_as(answers, means)
-        return _Score(float(np.average(values, weights=sizes)), sum(sizes), mean)
+        return Score(float(np.average(values, weights=sizes)), sum(sizes), mean)
 
     def gap(
         self,
-        by_batch: _Score | None,
-        by_moving: _Score | None,
-        by_data: Callable[[], _Score],
+        by_batch: Score | None,
+        by_moving: Score | None,
+        by_data: Callable[[], Score],
         batches: list[tuple],
     ) -> Gap | None:
         """Between the two ways of normalising."""

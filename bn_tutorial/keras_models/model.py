@@ -62,7 +62,7 @@ def trained_by_fit(model: keras.Model) -> set[int] | None:
     step = getattr(model, "train_function", None)
     if step is None or model.run_eagerly or not optimizer.built:
         return None
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # with mixed precision
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision, Keras 3.8
     return {id(variable) for variable in optimizer._trainable_variables}
 
 

@@ -695,6 +695,16 @@ def test_batches_count_by_their_size(generator):
     assert kinds(model, [value.astype(np.float32) for value in values]) == set()
 
 
+def test_float64(generator):
+    """What a frozen layer is given is measured in its own precision, too."""
+    inputs = generator.normal(1e6, 0.001, (300, 2))  # constant, as far as float32 can tell
+    layer = layers.BatchNormalization(epsilon=1e-6, dtype="float64", trainable=False)
+    model = keras.Sequential([keras.Input([2], dtype="float64"), layer])
+    layer.moving_mean.assign(inputs.mean(0))
+    layer.moving_variance.assign(inputs.var(0))
+    assert kinds(model, inputs) == set()
+
+
 # The museum of the last chapter.
 
 
