@@ -92,7 +92,13 @@ class BatchNormVariables(tf.Module):
         self.pop_var = tf.Variable(tf.ones([units]), trainable=False, name="pop_var")
 
     def update_population(self, mean: tf.Tensor, variance: tf.Tensor, decay: float) -> None:
-        """Move the estimate towards a batch's `mean` and `variance`, each `[units]`."""
+        """Move the estimate towards a batch's `mean` and `variance`, each `[units]`.
+
+        Raises:
+            ValueError: `decay` is outside [0, 1], where the estimate would not be an average.
+        """
+        if not tf.is_tensor(decay) and not 0 <= decay <= 1:
+            raise ValueError(f"decay must be in [0, 1], found {decay}")
         self.pop_mean.assign(decay * self.pop_mean + (1 - decay) * mean)
         self.pop_var.assign(decay * self.pop_var + (1 - decay) * variance)
 
@@ -143,7 +149,8 @@ def batch_norm_wrapper(
     """
     inputs = _as_batch(inputs)
     if is_training:
-        mean, variance = tf.nn.moments(_require_statistics(inputs, decay), axes=[0])
+        inputs = require_two(inputs, samples_in(inputs))
+        mean, variance = tf.nn.moments(inputs, axes=[0])
         variables.update_population(mean, variance, decay)
     else:
         mean, variance = variables.pop_mean, variables.pop_var
@@ -175,15 +182,23 @@ def _as_batch(inputs: tf.Tensor) -> tf.Tensor:
     return inputs
 
 
-def _require_statistics(inputs: tf.Tensor, decay: float) -> tf.Tensor:
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay must be in [0, 1], found {decay}")
-    message = "batch_norm_wrapper in training needs a batch of 2 or more, for statistics of it"
-    batch = inputs.shape[0]
-    if batch is None:
-        check = tf.debugging.assert_greater(tf.shape(inputs)[0], 1, message)
+def samples_in(inputs: tf.Tensor) -> int | tf.Tensor:
+    """The size of a batch: a number, or a tensor where only the run of a graph will tell."""
+    return tf.shape(inputs)[0] if inputs.shape[0] is None else inputs.shape[0]
+
+
+def require_two(values: tf.Tensor, samples: int | tf.Tensor) -> tf.Tensor:
+    """The same values, if their statistics are those of two samples or more.
+
+    Raises:
+        ValueError: There are fewer `samples`.
+        tf.errors.InvalidArgumentError: The same, where it shows only when a graph runs.
+    """
+    message = "batch normalization in training needs statistics of 2 samples or more"
+    if tf.is_tensor(samples):
+        check = tf.debugging.assert_greater(samples, tf.ones_like(samples), message)
         with tf.control_dependencies([check]):  # else the population would be spoilt before it
-            return tf.identity(inputs)
-    if batch < 2:
-        raise ValueError(f"{message}; found {batch}")
-    return inputs
+            return tf.identity(values)
+    if samples < 2:
+        raise ValueError(f"{message}, found {samples}")
+    return values

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from bn_tutorial.hidden_layers import NoisyBatchNormLayer
 from bn_tutorial.networks import Network
 from bn_tutorial.training import loss_and_gradients
 
@@ -50,17 +51,18 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
         LayerDiagnosis(
             saturated=float(np.mean(np.abs(inputs) > SATURATED)),
             deviation=float(np.std(inputs)),
-            gradient=float(tf.sqrt(tf.reduce_mean(tf.square(gradient_of[layer.weights.ref()])))),
+            gradient=float(tf.sqrt(tf.reduce_mean(tf.square(gradient_of[weights.ref()])))),
         )
-        for inputs, layer in zip(fed, copied.layers, strict=True)
+        for inputs, weights in zip(fed, copied.layer_weights, strict=True)
     ]
 
 
 def measure_gradient_norms(network: Network, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The loss's gradient for what each activation function is fed: its norm, layer by layer.
 
-    In float64, on a copy. Fifty layers shrink or enlarge a gradient beyond what float32 holds. It
-    ends at 1e-45, so the square of a norm below 1e-23 is 0 there.
+    In float64, on a copy: fifty layers shrink or enlarge a gradient beyond what float32 holds. It
+    ends at 1e-45, so the square of a norm below 1e-23 is 0 there. A Keras model keeps its own
+    precision.
 
     Args:
         network: one of `networks`; it is left as it was.
@@ -94,11 +96,15 @@ def look_along_gradient(
         float32 `[distances]` each: the losses, and the L2 norms of the gradient's change.
     """
     copied = copy.deepcopy(network)
-    start = [variable.numpy() for variable in copied.trainable_variables]
+    trained = copied.trainable_variables
+    start = [variable.numpy() for variable in trained]
+    others = [(v, v.numpy()) for v in copied.variables if not v.trainable]
     _, here = loss_and_gradients(copied, images, labels)
     losses, changes = [], []
     for distance in distances:
-        for variable, value, gradient in zip(copied.trainable_variables, start, here, strict=True):
+        for variable, value in others:  # so that noise is the same at each distance
+            variable.assign(value)
+        for variable, value, gradient in zip(trained, start, here, strict=True):
             variable.assign(value - distance * gradient)
         loss, there = loss_and_gradients(copied, images, labels)
         losses.append(loss.numpy())
@@ -126,7 +132,9 @@ def observe_percentiles(network: Network, images: tf.Tensor) -> tf.Tensor:
         float32 `[3, units]`.
     """
     inputs = network.activation_inputs(images, is_training=False)
-    return percentiles(network.layers[-1].add_noise(inputs))
+    if network.layers and isinstance(network.layers[-1], NoisyBatchNormLayer):
+        inputs = network.layers[-1].add_noise(inputs)
+    return percentiles(inputs)
 
 
 def percentiles(values: tf.Tensor, ranks: Sequence[float] = (15, 50, 85)) -> tf.Tensor:

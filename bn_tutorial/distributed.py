@@ -16,36 +16,39 @@ import tensorflow as tf
 from tensorflow.types.experimental import ConcreteFunction
 
 from bn_tutorial.arguments import require_at_least
-from bn_tutorial.batch_norm import DECAY, EPSILON, BatchNormVariables
-from bn_tutorial.mnist import Dataset
-from bn_tutorial.networks import (
-    Activation,
-    BatchNormLayer,
-    BatchNormNetwork,
-    Network,
-    split_weights,
+from bn_tutorial.batch_norm import (
+    DECAY,
+    EPSILON,
+    BatchNormVariables,
+    require_two,
+    samples_in,
 )
+from bn_tutorial.hidden_layers import Activation, BatchNormLayer
+from bn_tutorial.mnist import Dataset
+from bn_tutorial.networks import BatchNormNetwork, Network, split_weights
 from bn_tutorial.training import floats, gradient_descent_step
 
 STATISTICS = ("synchronized", "per-replica")
 
 
-def synchronized_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def synchronized_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Mean and variance of each unit over the shares of all replicas, by two all-reduces.
 
     Args:
-        inputs: float, `[share, units]`: this replica's share of the batch. Shares may differ.
+        inputs: This replica's share of the batch, float `[share, units]`. Shares may differ in
+            size.
 
     Returns:
-        Mean and variance, each `[units]`, the same on all replicas. The gradient of an all-reduce
-        is an all-reduce: what one replica's share does to another's loss is in it.
+        Mean and variance, each `[units]`, and the size of the whole batch, the same on all
+        replicas. The gradient of an all-reduce is an all-reduce: what one replica's share does to
+        another's loss is in it.
     """
     replica = tf.distribute.get_replica_context()
     share = tf.fill([1], tf.cast(tf.shape(inputs)[0], inputs.dtype))
     sums = replica.all_reduce("sum", tf.concat([tf.reduce_sum(inputs, axis=0), share], axis=0))
     mean, batch = sums[:-1] / sums[-1], sums[-1]
     squares = replica.all_reduce("sum", tf.reduce_sum(tf.square(inputs - mean), axis=0))
-    return mean, squares / batch
+    return mean, squares / batch, batch
 
 
 def synchronized_batch_norm(
@@ -57,10 +60,10 @@ def synchronized_batch_norm(
     share is the batch, and this is `batch_norm_by_hand`.
 
     Args:
-        inputs: float, `[share, units]`.
-        gamma: float, `[units]`: the scale, trained.
-        beta: float, `[units]`: the shift, trained.
-        epsilon: added to the variance.
+        inputs: This replica's share of the batch, float `[share, units]`.
+        gamma: The trained scale, float `[units]`.
+        beta: The trained shift, float `[units]`.
+        epsilon: Number that is added to the variance.
 
     Returns:
         float, `[share, units]`. Sum the gradients of `gamma`, `beta` and all weights over replicas.
@@ -77,7 +80,7 @@ def synchronized_batch_norm(
         )
     if tf.distribute.in_cross_replica_context():
         raise RuntimeError("synchronized_batch_norm must be called inside strategy.run")
-    mean, variance = synchronized_moments(inputs)
+    mean, variance, _ = synchronized_moments(inputs)
     return tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, epsilon)
 
 
@@ -89,7 +92,8 @@ class SynchronizedBatchNormLayer(BatchNormLayer):
         if not is_training:
             return super().__call__(inputs, is_training)
         inputs = inputs @ self.weights
-        mean, variance = synchronized_moments(inputs)
+        mean, variance, batch = synchronized_moments(inputs)
+        mean, variance = (require_two(moment, batch) for moment in (mean, variance))
         self.batch_norm.update_population(mean, variance, self.decay)
         return tf.nn.batch_normalization(
             inputs, mean, variance, self.batch_norm.beta, self.batch_norm.gamma, EPSILON
@@ -126,7 +130,13 @@ class GhostBatchNormLayer(BatchNormLayer):
         """`[batch, inputs]` → `[batch, units]`; in training `batch` is a multiple of `shares`."""
         if not is_training:
             return super().__call__(inputs, is_training)
+        batch = samples_in(inputs)
+        if not tf.is_tensor(batch) and batch % self.shares:
+            raise ValueError(
+                f"expected a multiple of {self.shares} shares, found a batch of {batch}"
+            )
         shares = tf.reshape(inputs @ self.weights, [self.shares, -1, self.units])
+        shares = require_two(shares, batch // self.shares)
         mean, variance = tf.nn.moments(shares, axes=[1], keepdims=True)
         seen = slice(None) if self.joined else slice(1)
         self.batch_norm.update_population(
@@ -280,8 +290,10 @@ def replica_populations(
 
 def copy_first_replica(network: Network) -> BatchNormNetwork:
     """An ordinary network with the first replica's variables, as a checkpoint has them."""
-    matrices = [layer.weights.numpy() for layer in network.layers]
-    copied = BatchNormNetwork([*matrices, network.output_weights.numpy()])
+    matrices = [matrix.numpy() for matrix in (*network.layer_weights, network.output_weights)]
+    copied = BatchNormNetwork(matrices, activation=network.activation)
+    for ours, theirs in zip(copied.layers, network.layers, strict=True):
+        ours.decay = theirs.decay
     for ours, theirs in zip(copied.variables, network.variables, strict=True):
         ours.assign(theirs.numpy())
     return copied

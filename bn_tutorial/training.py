@@ -230,12 +230,12 @@ def loss_and_gradients(
     """The cross entropy summed over the batch, and its gradient for each trainable variable.
 
     The loss is computed from the logits: `-Σ y·log(softmax)` would be NaN as soon as a probability
-    underflows.
+    underflows. `network.regularization` is 0 but for Keras models with regularisers.
     """
     with tf.GradientTape() as tape:
         logits = network(images, is_training=True)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        loss = tf.reduce_sum(losses)
+        loss = tf.reduce_sum(losses + network.regularization)
     return loss, tape.gradient(loss, network.trainable_variables)
 
 

@@ -103,11 +103,21 @@ def outside_of_run(strategy):
     return ""
 
 
+def uneven_batch(strategy):
+    network = build_replicas(strategy, initial_weights(0))
+    try:
+        compile_replica_steps(strategy, network, load_mnist(source="digits").train, 66, 0.01)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def main():
     divide_processor(REPLICAS)
     strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(REPLICAS)])
     weights = initial_weights(0)
     answer = {"with keras": compare_with_keras(strategy), "outside": outside_of_run(strategy)}
+    answer["uneven"] = uneven_batch(strategy)
     answer["synchronized"], network = trained(strategy, "synchronized", BatchNormNetwork(weights))
     answer["populations"] = np.ptp(replica_populations(strategy, network.layers[0])[0], 0).tolist()
     ghost = GhostBatchNormNetwork(weights, REPLICAS)

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,20 +11,67 @@ from bn_tutorial.diagnostics import (
     observe_percentiles,
     percentiles,
 )
+from bn_tutorial.distributed import GhostBatchNormNetwork, SynchronizedBatchNormNetwork
 from bn_tutorial.networks import (
     BatchNormNetwork,
+    KerasNetwork,
     NaiveBatchNormNetwork,
     NoisyBatchNormNetwork,
     PlainNetwork,
     ResidualNetwork,
+    build_graph,
     initial_weights,
 )
-from bn_tutorial.training import loss_and_gradients
+from bn_tutorial.prediction import measure_accuracy
+from bn_tutorial.training import loss_and_gradients, train
 
 
 @pytest.fixture
 def batch(digits):
     return digits.train.images[:40], digits.train.classes[:40]
+
+
+def of_keras(weights):
+    layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(10)]
+    model = keras.Sequential([keras.Input([28, 28, 1]), keras.layers.Flatten(), *layers])
+    return KerasNetwork(model)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras's own, when it is copied
+@pytest.mark.parametrize(
+    ("build", "layers"),
+    [
+        (PlainNetwork, 2),
+        (NaiveBatchNormNetwork, 2),
+        (BatchNormNetwork, 2),
+        (lambda weights: NoisyBatchNormNetwork(weights, 0.5), 2),
+        (lambda weights: GhostBatchNormNetwork(weights, 2), 2),
+        (SynchronizedBatchNormNetwork, 2),
+        (ResidualNetwork, 2),
+        (lambda weights: ResidualNetwork(weights, batch_norm=False, skip_init=True), 2),
+        (of_keras, 1),
+    ],
+)
+def test_any_network_can_be_looked_at(build, layers, batch, digits):
+    """What promises to take "one of `networks`" takes each of them, and leaves it as it was."""
+    images, labels = batch
+    network = build(initial_weights(scheme="he", layer_sizes=(784, 8, 8, 10)))
+    state = network.model.variables if isinstance(network, KerasNetwork) else network.variables
+    before = [variable.numpy() for variable in state]
+    found = diagnose(network, images, labels)
+    assert len(found) == layers
+    assert all(np.isfinite([one.deviation, one.gradient]).all() for one in found)
+    assert measure_gradient_norms(network, images, labels).shape == (layers,)
+    losses, changes = look_along_gradient(network, images, labels, [0.0, 1e-4])
+    assert changes[0] == 0 < changes[1]
+    assert losses[1] < losses[0]  # so small a step follows the gradient
+    assert observe_percentiles(network, images).shape == (3, network.units)
+    graph = build_graph(network, is_training=False)
+    np.testing.assert_allclose(graph(tf.constant(images)), network(images, False), atol=1e-4)
+    assert 0 <= measure_accuracy(network, digits.test, 60) <= 1
+    for variable, value in zip(state, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    train({"": network}, digits, steps=2, observe=observe_percentiles)
 
 
 def test_diagnosis_of_the_plain_network(batch):

@@ -14,9 +14,11 @@ from bn_tutorial.distributed import (
     SynchronizedBatchNormNetwork,
     build_replicas,
     compile_replica_steps,
+    copy_first_replica,
+    count_all_reduces,
     synchronized_batch_norm,
 )
-from bn_tutorial.networks import BatchNormNetwork, initial_weights
+from bn_tutorial.networks import BatchNormNetwork, build_graph, initial_weights
 from bn_tutorial.training import train
 
 
@@ -63,6 +65,10 @@ def test_outside_of_a_replica_is_an_error(replicas):
     assert "inside strategy.run" in replicas["outside"]
 
 
+def test_a_batch_that_cannot_be_shared_evenly(replicas):
+    assert "multiple of the 4 replicas, found 66" in replicas["uneven"]
+
+
 def test_times_of_all_reduces_are_positive(replicas):
     assert set(replicas["all-reduce"]) == {"1", "100"}
     assert min(replicas["all-reduce"].values()) > 0
@@ -105,8 +111,56 @@ def test_ghost_population_follows_the_first_share_or_all(generator, joined, rows
     images = generator.normal(size=[6, 4]).astype(np.float32)
     ghost = GhostBatchNormNetwork(weights, 3, decay=0.0, joined=joined)
     ghost(images, True)
-    expected = (images @ weights[0])[rows].mean(axis=0)
-    np.testing.assert_allclose(ghost.layers[0].batch_norm.pop_mean, expected, atol=1e-6)
+    shares = (images @ weights[0])[rows].reshape(-1, 2, 3)
+    population = ghost.layers[0].batch_norm
+    np.testing.assert_allclose(population.pop_mean, shares.mean(axis=(0, 1)), atol=1e-6)
+    np.testing.assert_allclose(population.pop_var, shares.var(axis=1).mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(
+    ("build", "batch"),
+    [(lambda weights: GhostBatchNormNetwork(weights, 3), 3), (SynchronizedBatchNormNetwork, 1)],
+)
+def test_statistics_of_one_sample_are_refused(build, batch, traced):
+    """As the wrapper does: each sample would get the same logits, and spoil the population."""
+    network = build(initial_weights(0, layer_sizes=(4, 3, 2)))
+    call = build_graph(network, is_training=True) if traced else lambda x: network(x, True)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="2 samples or more"):
+        call(tf.zeros([batch, 4]))
+    np.testing.assert_array_equal(network.layers[0].batch_norm.pop_var, np.ones(3))
+
+
+@pytest.mark.parametrize("decay", [-0.1, 7])
+def test_a_decay_that_is_no_share_is_refused(decay):
+    weights = initial_weights(0, layer_sizes=(4, 3, 2))
+    for network in (
+        GhostBatchNormNetwork(weights, 2, decay),
+        SynchronizedBatchNormNetwork(weights, decay),
+    ):
+        with pytest.raises(ValueError, match=r"decay must be in \[0, 1\], found"):
+            network(tf.zeros([4, 4]), True)
+
+
+def test_a_copy_keeps_decay_and_activation():
+    network = GhostBatchNormNetwork(initial_weights(0), 2, decay=0.5, activation=tf.nn.relu)
+    copied = copy_first_replica(network)
+    assert [layer.decay for layer in copied.layers] == [0.5, 0.5]
+    assert copied.activation is tf.nn.relu
+
+
+def test_all_reduces_are_counted_in_the_graphs_functions():
+    """A graph as TensorFlow makes it for several workers, but for its operations' arguments."""
+    definition = tf.compat.v1.GraphDef()
+    operations = definition.library.function.add()
+    for kind in ("CollectiveReduceV2", "CollectiveReduceV3", "CollectiveGatherV2", "AddV2"):
+        operations.node_def.add(op=kind)
+
+    class RunSteps:
+        class graph:  # noqa: N801
+            as_graph_def = staticmethod(lambda: definition)
+
+    assert count_all_reduces(RunSteps) == 2
 
 
 def test_wrong_arguments_are_named(digits):
@@ -118,3 +172,5 @@ def test_wrong_arguments_are_named(digits):
     network = build_replicas(strategy, initial_weights(0))
     with pytest.raises(ValueError, match="multiple of the 1 replicas, found 0"):
         compile_replica_steps(strategy, network, digits.train, 0, 0.01)
+    with pytest.raises(ValueError, match="multiple of 3 shares, found a batch of 4"):
+        GhostBatchNormNetwork(initial_weights(0), 3)(tf.zeros([4, 784]), True)

@@ -6,15 +6,13 @@ import pytest
 import tensorflow as tf
 
 from bn_tutorial import training
+from bn_tutorial.hidden_layers import BatchNormLayer, PlainLayer
 from bn_tutorial.networks import (
-    BatchNormLayer,
     BatchNormNetwork,
-    DropoutLayer,
     KerasNetwork,
     NaiveBatchNormNetwork,
     Network,
     NoisyBatchNormNetwork,
-    PlainLayer,
     PlainNetwork,
     ResidualNetwork,
     build_graph,
@@ -300,6 +298,25 @@ def test_a_keras_models_bn_moves_in_training_alone(digits):
     np.testing.assert_allclose(norm.moving_mean.numpy(), 0.01 * images.mean(axis=0), rtol=1e-4)
 
 
+def test_a_keras_models_regularisation_counts_as_in_keras(digits):
+    """Keras takes the mean of the cross entropy, so its rate is the batch size times as large."""
+    regularizer = keras.regularizers.L2(0.1)
+    models = [
+        keras.Sequential(
+            [keras.Input([784]), keras.layers.Dense(10, kernel_regularizer=regularizer)]
+        )
+        for _ in range(2)
+    ]
+    models[1].set_weights(models[0].get_weights())
+    images, classes = digits.train.images[:20], digits.train.classes[:20]
+    training.gradient_descent_step(KerasNetwork(models[0]), images, classes, 0.01)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    models[1].compile(keras.optimizers.SGD(20 * 0.01), loss)
+    models[1].train_on_batch(images, classes)
+    for ours, keras_ in zip(models[0].variables, models[1].variables, strict=True):
+        np.testing.assert_allclose(ours.numpy(), keras_.numpy(), atol=1e-5)
+
+
 def test_he_draws_from_a_normal_of_variance_two_over_inputs():
     for matrix in initial_weights(scheme="he", layer_sizes=(784, 400, 300)):
         assert matrix.std() == pytest.approx(np.sqrt(2 / matrix.shape[0]), rel=0.02)
@@ -314,27 +331,6 @@ def test_another_activation(kind, images):
     for matrix in weights[:2]:
         outputs = np.maximum(change(outputs @ matrix), 0)
     np.testing.assert_allclose(found, outputs @ weights[2], rtol=1e-3, atol=1e-3)
-
-
-class TestDropout:
-    def test_drops_a_share_and_scales_the_rest(self):
-        layer = DropoutLayer(np.eye(1000, dtype=np.float32), rate=0.25, seed=1)
-        fed = layer(tf.ones([4, 1000]), is_training=True).numpy()
-        assert np.mean(fed == 0) == pytest.approx(0.25, abs=0.03)
-        np.testing.assert_allclose(fed[fed != 0], 1 / 0.75, rtol=1e-6)
-
-    def test_each_step_drops_others_and_prediction_none(self):
-        layer = DropoutLayer(np.eye(50, dtype=np.float32), rate=0.5, seed=1)
-        first, second = (layer(tf.ones([1, 50]), is_training=True).numpy() for _ in range(2))
-        assert (first != second).any()
-        np.testing.assert_array_equal(layer(tf.ones([1, 50]), is_training=False), np.ones([1, 50]))
-        assert layer.step.numpy() == 2
-
-    def test_a_seed_repeats_itself(self):
-        layers = [DropoutLayer(np.eye(50, dtype=np.float32), 0.5, seed) for seed in (1, 1, 2)]
-        a, b, c = (layer(tf.ones([1, 50]), is_training=True).numpy() for layer in layers)
-        np.testing.assert_array_equal(a, b)
-        assert (a != c).any()
 
 
 class TestResidualNetwork:

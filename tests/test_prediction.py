@@ -55,7 +55,7 @@ def test_is_training_is_handed_on(sample):
     network = BatchNormNetwork(initial_weights())
     predict_in_batches(network, *sample, 50, is_training=True)
     assert np.any(network.layers[0].batch_norm.pop_mean)
-    with pytest.raises(ValueError, match="batch of 2 or more"):
+    with pytest.raises(ValueError, match="2 samples or more"):
         predict_one_by_one(network, *sample, is_training=True)
 
 
