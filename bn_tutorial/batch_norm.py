@@ -18,13 +18,13 @@ def batch_norm_by_hand(
     """Normalise each unit over the batch, then scale and shift it (the paper's Algorithm 1).
 
     Args:
-        inputs: float, `[batch, units]`: what the activation function would be fed without BN.
-        gamma: float, `[units]`: the scale, trained.
-        beta: float, `[units]`: the shift, trained.
-        epsilon: added to the variance, so that a constant unit is not divided by zero.
+        inputs: What the activation function would be fed without BN, float `[batch, units]`.
+        gamma: The trained scale, float `[units]`.
+        beta: The trained shift, float `[units]`.
+        epsilon: Number added to the variance, so that a constant unit is not divided by zero.
 
     Returns:
-        float, `[batch, units]`: over the batch each unit has mean `beta` and, but for `epsilon`,
+        Float `[batch, units]`: over the batch each unit has mean `beta` and, but for `epsilon`,
         standard deviation `gamma`. Gradients flow through the mean and the variance too.
 
     Raises:
@@ -55,10 +55,10 @@ def batch_norm_gradients(
     """The gradients of `batch_norm_by_hand` (the paper's section 3, in its short form).
 
     Args:
-        inputs: float, `[batch, units]`, what BN was given.
-        gamma: float, `[units]`: the scale.
-        upstream: float, `[batch, units]`: the gradient of the loss for BN's outputs.
-        epsilon: added to the variance.
+        inputs: What BN was given, float `[batch, units]`.
+        gamma: The scale, float `[units]`.
+        upstream: Gradient of the loss for BN's outputs, float `[batch, units]`.
+        epsilon: Number added to the variance.
 
     Returns:
         The gradients of `inputs` `[batch, units]`, of `gamma` `[units]` and of `beta` `[units]`.
@@ -132,14 +132,14 @@ def batch_norm_wrapper(
     (The paper's Algorithm 2 averages over batches when training is over.)
 
     Args:
-        inputs: float, `[batch, units]`.
-        variables: the layer's `gamma`, `beta`, `pop_mean` and `pop_var`, each `[units]`.
-        is_training: chooses the batch's statistics (True) or the population's (False).
-        decay: the share of the old estimate that is kept at each step, in [0, 1].
-        epsilon: added to the variance.
+        inputs: What the activation function would be fed without BN, float `[batch, units]`.
+        variables: The layer's `gamma`, `beta`, `pop_mean` and `pop_var`, each `[units]`.
+        is_training: Whether to use the batch's statistics, or else the population's.
+        decay: Share of the old estimate that is kept at each step, in [0, 1].
+        epsilon: Number added to the variance.
 
     Returns:
-        float, `[batch, units]`.
+        Float `[batch, units]`.
 
     Raises:
         ValueError: `inputs` is not `[batch, units]`, `decay` is outside [0, 1], or a batch of one

@@ -21,9 +21,9 @@ class LayerDiagnosis:
     """One hidden layer on one batch.
 
     Attributes:
-        saturated: the share of activation inputs beyond ±`SATURATED`, in [0, 1].
-        deviation: the standard deviation of the activation inputs, over samples and units.
-        gradient: the root mean square of the loss's gradient for the layer's weights.
+        saturated: Share of activation inputs beyond ±`SATURATED`, in [0, 1].
+        deviation: Standard deviation of the activation inputs, over samples and units.
+        gradient: Root mean square of the loss's gradient for the layer's weights.
     """
 
     saturated: float
@@ -35,9 +35,9 @@ def diagnose(network: Network, images: tf.Tensor, labels: tf.Tensor) -> list[Lay
     """Look at each hidden layer as it is in training, and leave the network as it was.
 
     Args:
-        network: one of `networks`.
-        images: float32 `[batch, 784]`; the loss is summed over them.
-        labels: int32 `[batch]`.
+        network: One of the networks of `networks`.
+        images: Pixels in [0, 1], float32 `[batch, 784]`; the loss is summed over them.
+        labels: Classes, int32 `[batch]`.
 
     Returns:
         A diagnosis for each hidden layer, the first one first.
@@ -65,9 +65,9 @@ def measure_gradient_norms(network: Network, images: np.ndarray, labels: np.ndar
     precision.
 
     Args:
-        network: one of `networks`; it is left as it was.
-        images: float `[batch, 784]`; the loss is summed over them.
-        labels: int `[batch]`.
+        network: One of the networks of `networks`; it is left as it was.
+        images: Pixels in [0, 1], float `[batch, 784]`; the loss is summed over them.
+        labels: Classes, int `[batch]`.
 
     Returns:
         float64 `[layers]`, the first layer first.
@@ -87,10 +87,10 @@ def look_along_gradient(
     """The loss, and how much its gradient has changed, some way down the present gradient.
 
     Args:
-        network: one of `networks`; it is left as it was.
-        images: float32 `[batch, 784]`; the loss is summed over them.
-        labels: int32 `[batch]`.
-        distances: each is multiplied by the gradient and subtracted, as a learning rate would be.
+        network: One of the networks of `networks`; it is left as it was.
+        images: Pixels in [0, 1], float32 `[batch, 784]`; the loss is summed over them.
+        labels: Classes, int32 `[batch]`.
+        distances: Numbers that the gradient is multiplied by, as by a learning rate.
 
     Returns:
         float32 `[distances]` each: the losses, and the L2 norms of the gradient's change.

@@ -190,10 +190,10 @@ def build_replicas(
     """The article's network on each replica of `strategy`.
 
     Args:
-        strategy: says which replicas there are.
-        weights: what all of them start from.
+        strategy: Strategy that says which replicas there are.
+        weights: Matrices that all of them start from.
         statistics: "synchronized", or "per-replica": each normalises its share by itself.
-        decay: of the population.
+        decay: Share of the old population estimate that is kept at each step.
 
     Raises:
         ValueError: an unknown `statistics`.
@@ -305,10 +305,10 @@ def measure_all_reduce(
     """What one all-reduce takes, in seconds, by the number of floats it sums.
 
     Args:
-        strategy: between whose replicas.
-        sizes: numbers of floats.
-        repeats: all-reduces one after the other in a round, each of what the last one gave.
-        rounds: of them the shortest counts, since what disturbs only adds.
+        strategy: Strategy between whose replicas floats are summed.
+        sizes: Numbers of floats to sum.
+        repeats: Number of all-reduces in a round, each of what the last one gave.
+        rounds: Number of rounds, of which the shortest counts, since what disturbs only adds.
     """
     require_at_least(1, repeats=repeats, rounds=rounds)
 

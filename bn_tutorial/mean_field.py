@@ -28,10 +28,10 @@ def gradient_growth(
     a χ² with B − 1 degrees of freedom, and the mean of 1 / χ² is 1 / (B − 3).
 
     Args:
-        activation: φ, elementwise.
-        batch_size: B, 4 or more.
-        samples: how many points of the sphere.
-        seed: of the points.
+        activation: The activation function φ, elementwise.
+        batch_size: Number of samples in a batch, B, 4 or more.
+        samples: Number of random points of the sphere.
+        seed: Seed of the points.
 
     Returns:
         The factor. Without an activation function it is (B − 2) / (B − 3); for ReLU it tends to

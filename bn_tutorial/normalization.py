@@ -22,10 +22,10 @@ def conv_batch_norm_by_hand(
     mean and one variance for each channel.
 
     Args:
-        inputs: float, `[batch, height, width, channels]`, or any `[batch, ..., channels]`.
-        gamma: float, `[channels]`: the scale, trained.
-        beta: float, `[channels]`: the shift, trained.
-        epsilon: added to the variance.
+        inputs: Images, float `[batch, height, width, channels]`, or any `[batch, ..., channels]`.
+        gamma: The trained scale, float `[channels]`.
+        beta: The trained shift, float `[channels]`.
+        epsilon: Number added to the variance.
 
     Returns:
         Float, of the shape of `inputs`.

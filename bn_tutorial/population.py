@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bn_tutorial.arguments import require_at_least
+from bn_tutorial.batch_norm import BatchNormVariables
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import BatchNormNetwork
 from bn_tutorial.training import floats
@@ -32,21 +33,29 @@ def estimate_population(
     changes. Labels are not needed.
 
     Args:
-        network: any depth; it is left with the new statistics.
-        dataset: where the next `batches` batches come from.
-        batch_size: m below, 2 or more.
-        batches: how many, 1 or more.
-        variance: of the population, from the batches' own, σ². "biased": E[σ²], as Keras counts;
-            "unbiased": m / (m − 1) · E[σ²], as in the paper; "pooled": E[σ²] + Var[μ], the variance
-            of all the samples taken together, which holds too where batches differ in their mean.
+        network: Network with BN, of any depth; it is left with the new statistics.
+        dataset: Samples of which the next `batches` batches are taken.
+        batch_size: Number of samples in a batch, 2 or more; m below.
+        batches: Number of batches, 1 or more.
+        variance: How the population's variance comes from the batches' own, σ². "biased": E[σ²],
+            as Keras counts; "unbiased": m / (m − 1) · E[σ²], as in the paper; "pooled":
+            E[σ²] + Var[μ], the variance of all the samples taken together, which holds too where
+            batches differ in their mean.
 
     Raises:
         ValueError: `batch_size`, `batches` or `variance` is out of range.
+        TypeError: A layer of the network has no population statistics.
     """
     require_at_least(2, batch_size=batch_size)
     require_at_least(1, batches=batches)
     if variance not in VARIANCES:
         raise ValueError(f"variance must be one of {VARIANCES}, found {variance!r}")
+    kinds = [type(getattr(layer, "batch_norm", None)) for layer in network.layers]
+    if not kinds or not all(issubclass(kind, BatchNormVariables) for kind in kinds):
+        found = type(network).__name__
+        raise TypeError(
+            f"expected a network with population statistics in each layer, found {found}"
+        )
     indices = dataset.next_indices(batches * batch_size).reshape(batches, batch_size)
     statistics = _batch_statistics(network, dataset, indices)
     for layer, (means, variances) in zip(network.layers, statistics, strict=True):

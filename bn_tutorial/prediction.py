@@ -32,11 +32,11 @@ def predict_in_batches(
     """Predict the images `batch_size` at a time, in their order; the last batch may be smaller.
 
     Args:
-        network: one of `networks`.
-        images: float32 `[n, 784]`.
-        labels: one-hot `[n, 10]`, or classes `[n]`.
-        batch_size: images that are in the network together.
-        is_training: handed to the network: whether batch statistics are used where it knows both.
+        network: One of the networks of `networks`.
+        images: Pixels in [0, 1], float32 `[n, 784]`.
+        labels: Labels as one-hot vectors `[n, 10]` or as classes `[n]`.
+        batch_size: Number of images that are in the network together.
+        is_training: Whether a network that knows both uses the statistics of the batch.
 
     Returns:
         The predicted classes, int64 `[n]`, and their accuracy, in [0, 1].
@@ -62,10 +62,10 @@ def measure_accuracy(network: Network, dataset: Dataset, batch_size: int | None 
     """The accuracy on a data set, in [0, 1], by population or by batch statistics.
 
     Args:
-        network: one of `networks`; it is left as it was.
-        dataset: its images are taken in their order.
-        batch_size: None is population statistics. A number is the statistics of batches of this
-            size, or of the whole set if that is smaller.
+        network: One of the networks of `networks`; it is left as it was.
+        dataset: Samples, which are taken in their order.
+        batch_size: Number of samples whose batch statistics are used, or of the whole set if that
+            is smaller. With None the population statistics are used.
     """
     if batch_size is None:
         size, is_training = len(dataset), False

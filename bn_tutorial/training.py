@@ -100,17 +100,17 @@ def train(
     was recorded; the last record is of the networks as they are left.
 
     Args:
-        networks: the networks by name; they are trained where they are.
-        data: batches come from `data.train`, measurements from `data.test`.
-        steps: how many.
-        batch_size: samples a step.
-        learning_rate: of gradient descent; one for all, or one for each by name.
-        record_every: steps from one record to the next.
-        weight_decay: λ; each step, matrices and kernels shrink by the factor 1 − rate · λ. One for
-            all, or one for each by name. Biases, `gamma` and `beta` don't shrink.
-        observe: what else to record of each network: a function of the network and of the test
-            images, float32 `[n, 784]`. It is compiled, and must not change the network.
-        stop_when_diverged: whether a loss that is not finite ends the training with an error. If
+        networks: The networks by name; they are trained where they are.
+        data: Digits whose `train` gives the batches, and whose `test` is measured on.
+        steps: Number of gradient steps to train.
+        batch_size: Number of samples in a step.
+        learning_rate: Learning rate of gradient descent, for all networks or for each by name.
+        record_every: Number of steps from one record to the next.
+        weight_decay: The coefficient λ, for all networks or for each by name: at each step matrices
+            and kernels shrink by the factor 1 − rate · λ; biases, `gamma` and `beta` don't.
+        observe: Function of a network and of the test images, float32 `[n, 784]`, whose result is
+            recorded too. It is compiled, and must not change the network.
+        stop_when_diverged: Whether a loss that is not finite ends the training with an error. If
             not, the accuracy of that network is NaN from then on, and the others go on.
 
     Returns:
@@ -155,7 +155,7 @@ def gather_seeds(histories: Mapping[tuple, History]) -> dict[Hashable, list[Hist
     """The histories of runs that differ by their seed alone, in one list.
 
     Args:
-        histories: by a tuple whose last element is the seed.
+        histories: Histories by tuples whose last element is the seed.
 
     Returns:
         A history for each seed, by what is before it: a tuple, or one thing alone.
@@ -180,12 +180,12 @@ def measure_step_time(
     disturbs only adds.
 
     Args:
-        networks: by name; copies are trained.
-        dataset: where the batches come from.
-        batch_size: samples a step.
-        learning_rate: of gradient descent.
-        steps: in a round.
-        rounds: for each network.
+        networks: Networks by name, of which copies are trained.
+        dataset: Samples to train on.
+        batch_size: Number of samples in a step.
+        learning_rate: Learning rate of gradient descent.
+        steps: Number of steps in a round.
+        rounds: Number of rounds for each network.
     """
     require_at_least(1, batch_size=batch_size, steps=steps, rounds=rounds)
     runners = {
@@ -210,10 +210,10 @@ def gradient_descent_step(
     """One step down the gradient of the cross entropy, summed over the batch.
 
     Args:
-        network: its trainable variables are changed.
-        images: float32 `[batch, 784]`.
-        labels: int32 `[batch]`.
-        learning_rate: of gradient descent.
+        network: Network whose trainable variables are changed.
+        images: Pixels in [0, 1], float32 `[batch, 784]`.
+        labels: Classes, int32 `[batch]`.
+        learning_rate: Learning rate of gradient descent.
 
     Returns:
         The loss before the step, a scalar.

@@ -1,9 +1,17 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from bn_tutorial.mnist import Dataset
-from bn_tutorial.networks import BatchNormNetwork, initial_weights
+from bn_tutorial.networks import (
+    BatchNormNetwork,
+    KerasNetwork,
+    NaiveBatchNormNetwork,
+    PlainNetwork,
+    ResidualNetwork,
+    initial_weights,
+)
 from bn_tutorial.population import estimate_population
 
 
@@ -83,3 +91,17 @@ def test_bad_arguments(network, digits, bad, message):
         estimate_population(network, digits.train, **bad)
     for a, b in zip(before, network.variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        PlainNetwork(initial_weights()),
+        NaiveBatchNormNetwork(initial_weights()),
+        ResidualNetwork(initial_weights(layer_sizes=(784, 8, 8, 10)), batch_norm=False),
+        KerasNetwork(keras.Sequential([keras.Input([784]), keras.layers.Dense(10)])),
+    ],
+)
+def test_a_network_without_a_population(network, digits):
+    with pytest.raises(TypeError, match=f"in each layer, found {type(network).__name__}"):
+        estimate_population(network, digits.train)
