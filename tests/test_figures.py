@@ -83,10 +83,8 @@ def test_accuracy_bands(histories):
 def test_rate_grid():
     grid = np.array([[0.1, 0.9, np.nan]])
     figure = figures.plot_rate_grid({"without BN": grid, "fixed BN": grid}, [1], [0.1, 1, 3], "t")
-    for ax, name in zip(figure.axes, ("without BN", "fixed BN"), strict=False):
-        assert ax.get_title() == name
+    for ax in figure.axes[:2]:
         assert [text.get_text() for text in ax.texts] == ["0.10", "0.90", "×"]
-        assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "3"]
 
 
 def test_percentiles(generator):
@@ -122,7 +120,6 @@ def test_accuracy_by_training_batch():
     results["batch"][60].append(0.8)
     (ax,) = figures.plot_accuracy_by_training_batch(results, 1000).axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.6, 0.85])
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["2", "60"]
 
 
 def labels(ax):
@@ -166,7 +163,6 @@ def test_accuracy_by_make_up():
     np.testing.assert_allclose(one_class.get_xydata(), [[2, 0.1]])
     np.testing.assert_allclose(population.get_ydata(), [0.97, 0.97])
     assert [text.get_text() for text in ax.texts] == ["0.60", "0.90", "0.10"]
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "60"]
 
 
 def test_drift(generator):
@@ -189,7 +185,6 @@ def test_columns():
     (ax,) = figures.plot_columns(np.array([[1.0, 10], [3, 30]])).axes
     texts = [text.get_text() for text in ax.texts if text.get_text()]
     assert texts == ["1", "10", "3", "30", "mean 2\nvariance 1", "mean 20\nvariance 100"]
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["unit 1", "unit 2"]
 
 
 def test_inputs_over_slope():
@@ -206,16 +201,6 @@ def test_step_at_right_angle():
     figure = figures.plot_step_at_right_angle(np.array([3.0, 0, 0]), np.array([0.0, 4, 0]))
     lengths = [float(text.get_text().split()[-1]) for text in figure.legends[0].get_texts()]
     assert lengths == [3, 3, 4, 5]
-
-
-def test_two_graphs():
-    training, prediction = figures.plot_two_graphs().axes
-    words = [" ".join(text.get_text() for text in ax.texts) for ax in (training, prediction)]
-    assert "assign" in words[0]
-    assert "of the batch" in words[0]
-    assert "assign" not in words[1]
-    assert "of the batch" not in words[1]
-    assert "read" in words[1]
 
 
 def test_answers(generator):
@@ -246,7 +231,6 @@ def test_accuracy_by_replicas():
     first, second = ax.get_lines()
     np.testing.assert_allclose(first.get_ydata(), [0.92, 0.85])
     np.testing.assert_allclose(second.get_ydata(), [0.7, 0.6])
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["1\n(64)", "8\n(8)"]
 
 
 def test_populations(generator):
@@ -273,7 +257,7 @@ def test_by_layer(generator):
     values = {"a": generator.uniform(1, 2, size=(3, 5)), "b": generator.uniform(1, 2, size=(2, 4))}
     figure = figures.plot_by_layer(values, "t", "layer", "norm", {"theory": np.ones(5)}, "log")
     (ax,) = figure.axes
-    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "layer")
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     np.testing.assert_array_equal(ax.lines[1].get_xdata(), [1, 2, 3, 4])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), values["a"].mean(axis=0))
 
