@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from bn_tutorial.figures.styles import COLORS, draw_band, series_styles
+from bn_tutorial.figures.styles import COLORS, draw_band, make_axes, mark, series_styles
 
 
 def plot_accuracy_by_batch_size(accuracies: Mapping[int, float], one_class: float) -> Figure:
@@ -19,17 +18,15 @@ def plot_accuracy_by_batch_size(accuracies: Mapping[int, float], one_class: floa
         accuracies: by batch size.
         one_class: the accuracy where all the samples of a batch are of one class.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    title = "Naive BN: the same weights, tested in batches of different sizes"
+    settings = {"xscale": "log", "ylim": (0, 1.1)}
+    figure, ax = make_axes(title, "samples in a test batch", "test accuracy", (7.5, 4), **settings)
     ax.plot(*zip(*accuracies.items(), strict=True), "o-", color=COLORS["naive BN"], label="mixed")
     ax.plot(60, one_class, "s", color="black", label="60 of one class")
     for size, accuracy in accuracies.items():
-        ax.annotate(f"{accuracy:.3f}", (size, accuracy), (0, 7), textcoords="offset points",
-                    ha="center")  # fmt: skip
+        place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+        ax.annotate(f"{accuracy:.3f}", (size, accuracy), **place)
     ax.annotate(f"{one_class:.3f}", (60, one_class), (8, -4), textcoords="offset points")
-    ax.set(
-        title="Naive BN: the same weights, tested in batches of different sizes",
-        xlabel="samples in a test batch", ylabel="test accuracy", xscale="log", ylim=(0, 1.1),
-    )  # fmt: skip
     ax.legend(loc="lower right")
     return figure
 
@@ -44,17 +41,13 @@ def plot_accuracy_by_training_batch(
         samples: how many each network was trained on.
         what: the kinds are of: "statistics" it is measured with, or "normalization".
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    title = f"Trained on {samples:,} samples (band: lowest to highest seed)"
+    figure, ax = make_axes(title, "samples in a training batch", "test accuracy", xscale="log")
     for (kind, style), marker in zip(series_styles(results).items(), cycle("os^Dv"), strict=False):
         sizes = list(results[kind])
         values = np.array(list(results[kind].values())).T
         draw_band(ax, sizes, values, label=f"{kind} {what}", marker=marker, **style)
-    ax.set(
-        title=f"Trained on {samples:,} samples (band: lowest to highest seed)",
-        xlabel="samples in a training batch", ylabel="test accuracy", xscale="log",
-    )  # fmt: skip
-    ax.set_xticks(sizes, [str(size) for size in sizes], minor=False)
-    ax.minorticks_off()
+    mark(ax, sizes)
     ax.legend(loc="lower right")
     return figure
 
@@ -68,25 +61,20 @@ def plot_accuracy_by_make_up(
         by_make_up: by make-up and by size, one accuracy for each seed, with batch statistics.
         population: with population statistics, one accuracy for each seed; drawn as a level line.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for (make_up, style), marker in zip(
-        series_styles(by_make_up).items(), cycle("os^Dv"), strict=False
-    ):
+    title = f"The same weights, by who shares the batch (means of {len(population)} seeds)"
+    settings = {"xscale": "log", "ylim": (0, 1.05)}
+    figure, ax = make_axes(title, "samples in a test batch", "test accuracy", **settings)
+    styles = series_styles(by_make_up)
+    for (make_up, style), marker in zip(styles.items(), cycle("os^Dv"), strict=False):
         sizes = list(by_make_up[make_up])
         values = np.array(list(by_make_up[make_up].values())).T
         label = f"batch statistics, {make_up}"
         draw_band(ax, sizes, values, label=label, marker=marker, **style)
         for size, mean in zip(sizes, values.mean(axis=0), strict=True):
-            ax.annotate(f"{mean:.2f}", (size, mean), (0, -15), textcoords="offset points",
-                        ha="center", fontsize=9)  # fmt: skip
+            place = {"xytext": (0, -15), "textcoords": "offset points", "ha": "center"}
+            ax.annotate(f"{mean:.2f}", (size, mean), fontsize=9, **place)
     label = f"population statistics, any batch: {np.mean(population):.3f}"
     ax.axhline(np.mean(population), color="black", linewidth=1.5, label=label)
-    ax.set(
-        title=f"The same weights, by who shares the batch (means of {len(population)} seeds)",
-        xlabel="samples in a test batch", ylabel="test accuracy", xscale="log", ylim=(0, 1.05),
-    )  # fmt: skip
-    every = sorted({size for by_size in by_make_up.values() for size in by_size})
-    ax.set_xticks(every, [str(size) for size in every])
-    ax.minorticks_off()
+    mark(ax, sorted({size for by_size in by_make_up.values() for size in by_size}))
     ax.legend(loc="center right")
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bn_tutorial.figures.styles import COLORS, network_colors
+from bn_tutorial.figures.styles import COLORS, make_axes, make_panels, network_colors
 
 
 def plot_columns(values: np.ndarray) -> Figure:
@@ -24,10 +24,10 @@ def plot_columns(values: np.ndarray) -> Figure:
     for (row, column), value in np.ndenumerate(values):
         ax.text(column, row, f"{value:g}", ha="center", va="center")
     for column, (mean, variance) in enumerate(zip(values.mean(0), values.var(0), strict=True)):
-        ax.annotate("", (column + 0.3, batch - 0.3), (column + 0.3, -0.4),
-                    arrowprops={"arrowstyle": "-|>", "color": COLORS["naive BN"]})  # fmt: skip
-        ax.text(column, batch - 0.1, f"mean {mean:g}\nvariance {variance:g}", ha="center", va="top",
-                color=COLORS["naive BN"])  # fmt: skip
+        arrow = {"arrowstyle": "-|>", "color": COLORS["naive BN"]}
+        ax.annotate("", (column + 0.3, batch - 0.3), (column + 0.3, -0.4), arrowprops=arrow)
+        below = {"ha": "center", "va": "top", "color": COLORS["naive BN"]}
+        ax.text(column, batch - 0.1, f"mean {mean:g}\nvariance {variance:g}", **below)
     ax.set_xticks(range(units), [f"unit {unit + 1}" for unit in range(units)])
     ax.set_yticks(range(batch), [f"sample {sample + 1}" for sample in range(batch)])
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
@@ -53,22 +53,21 @@ def plot_inputs_over_slope(
         activation_inputs: by network, float of any shape. What is beyond the limit is drawn at it.
         limit: of the horizontal axis.
     """
-    figure, axes = plt.subplots(
-        1, len(activation_inputs), figsize=(5 * len(activation_inputs), 3.4), sharex=True,
-        sharey=True, squeeze=False, layout="constrained",
-    )  # fmt: skip
+    title, size = (
+        "Where the inputs are, and where the sigmoid has a slope",
+        (5 * len(activation_inputs), 3.4),
+    )
+    ylabel = "share of the inputs; slope"
+    figure, axes = make_panels(title, activation_inputs, "activation input", ylabel, size)
     z = np.linspace(-limit, limit, 400)
     slope = np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))) ** 2
     colors = network_colors(activation_inputs)
-    for ax, (name, inputs) in zip(axes[0], activation_inputs.items(), strict=True):
-        shares = np.full(np.size(inputs), 1 / np.size(inputs))
-        ax.hist(np.clip(np.ravel(inputs), -limit, limit), np.arange(-limit, limit + 1),
-                weights=shares, color=colors[name], alpha=0.7, label="inputs")  # fmt: skip
+    for ax, (name, inputs) in zip(axes, activation_inputs.items(), strict=True):
+        clipped, bins = np.clip(np.ravel(inputs), -limit, limit), np.arange(-limit, limit + 1)
+        style = {"color": colors[name], "alpha": 0.7, "label": "inputs"}
+        ax.hist(clipped, bins, weights=np.full(clipped.size, 1 / clipped.size), **style)
         ax.plot(z, slope, color="black", label="slope of the sigmoid")
-        ax.set(title=name, xlabel="activation input")
-    axes[0, 0].set_ylabel("share of the inputs; slope")
-    axes[0, -1].legend(loc="upper right", fontsize=9)
-    figure.suptitle("Where the inputs are, and where the sigmoid has a slope")
+    axes[-1].legend(loc="upper right", fontsize=9)
     return figure
 
 
@@ -82,20 +81,21 @@ def plot_step_at_right_angle(weights: np.ndarray, step: np.ndarray) -> Figure:
     length = np.linalg.norm(weights)
     along = step @ weights / length
     across = np.sqrt(max(step @ step - along**2, 0))
-    figure, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-    angle = np.linspace(-0.3, 1.2, 200)
-    ax.plot(length * np.cos(angle), length * np.sin(angle), ":", color="0.5",
-            label=f"all weights of length {length:.2f}")  # fmt: skip
-    ends = {"weights": ((0, 0), (length, 0), "#0072B2"),
-            "step": ((length, 0), (length + along, across), "#D55E00"),
-            "weights after the step": ((0, 0), (length + along, across), "#009E73")}  # fmt: skip
+    title = "The step is at right angles to the weights"
+    limits = {"xlim": (-0.05 * length, 1.25 * length), "ylim": (-0.15 * length, 1.15 * length)}
+    figure, ax = make_axes(title, "along the weights", "across them", (6.5, 4.2), **limits)
+    ax.set_aspect("equal")
+    angle, label = np.linspace(-0.3, 1.2, 200), f"all weights of length {length:.2f}"
+    ax.plot(length * np.cos(angle), length * np.sin(angle), ":", color="0.5", label=label)
+    ends = {
+        "weights": ((0, 0), (length, 0), "#0072B2"),
+        "step": ((length, 0), (length + along, across), "#D55E00"),
+        "weights after the step": ((0, 0), (length + along, across), "#009E73"),
+    }
     for name, (tail, head, color) in ends.items():
         ax.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2})
         size = np.hypot(head[0] - tail[0], head[1] - tail[1])
         ax.plot([], [], color=color, label=f"{name}, length {size:.2f}")
-    ax.set(aspect="equal", xlabel="along the weights", ylabel="across them",
-           xlim=(-0.05 * length, 1.25 * length), ylim=(-0.15 * length, 1.15 * length),
-           title="The step is at right angles to the weights")  # fmt: skip
     figure.legend(loc="outside right upper", fontsize=9)
     return figure
 

@@ -44,11 +44,10 @@ def plot_answers(image: np.ndarray, answers: Sequence[int], constant: int) -> Fi
     shown.set(title="the image", xticks=[], yticks=[])
     shown.grid(visible=False)
     counts = np.bincount(answers, minlength=10)
-    drawn = bars.bar(range(10), counts, color=["#0072B2" if c == constant else "#D55E00"
-                                               for c in range(10)])  # fmt: skip
+    colors = ["#0072B2" if number == constant else "#D55E00" for number in range(10)]
+    drawn = bars.bar(range(10), counts, color=colors)
     bars.bar_label(drawn, [str(count) if count else "" for count in counts])
-    bars.set(
-        title=f"In {len(answers)} batches, by batch statistics (by population: {constant}, always)",
-        xlabel="answer", ylabel="how often", xticks=range(10), ylim=(0, 1.12 * counts.max()),
-    )  # fmt: skip
+    bars.set(xlabel="answer", ylabel="how often", xticks=range(10), ylim=(0, 1.12 * counts.max()))
+    ways = f"In {len(answers)} batches, by batch statistics (by population: {constant}, always)"
+    bars.set_title(ways)
     return figure

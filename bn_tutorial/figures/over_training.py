@@ -9,7 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from bn_tutorial.figures.styles import LINE_STYLES, draw_band, network_colors
+from bn_tutorial.figures.styles import (
+    LINE_STYLES,
+    draw_band,
+    make_axes,
+    make_panels,
+    network_colors,
+)
 from bn_tutorial.training import History
 
 
@@ -17,12 +23,11 @@ def plot_accuracy(
     histories: Mapping[str, History], title: str, ylim: tuple[float, float] = (0.8, 1)
 ) -> Figure:
     """Test accuracy against training steps, a line for each history."""
-    figure, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    figure, ax = make_axes(title, "training steps", "test accuracy", ylim=ylim)
     for name, color in network_colors(histories).items():
         history = histories[name]
         label = f"{name} (ends at {history.test_accuracy[-1]:.3f})"
         ax.plot(history.steps, history.test_accuracy, color=color, label=label, linewidth=1)
-    ax.set(title=title, xlabel="training steps", ylabel="test accuracy", ylim=ylim)
     ax.legend(loc="lower right")
     return figure
 
@@ -38,7 +43,7 @@ def plot_accuracy_bands(
         title: of the figure.
         ylim: of the accuracy.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    figure, ax = make_axes(title, "training steps", "test accuracy", ylim=ylim)
     colors = network_colors(network for network, _ in groups)
     variants = dict.fromkeys(variant for _, variant in groups)
     lines = dict(zip(variants, cycle(LINE_STYLES), strict=False))
@@ -46,7 +51,6 @@ def plot_accuracy_bands(
         accuracies = np.array([history.test_accuracy for history in histories])
         style = {"color": colors[network], "linestyle": lines[variant]}
         draw_band(ax, histories[0].steps, accuracies, label=f"{network}, {variant}", **style)
-    ax.set(title=title, xlabel="training steps", ylabel="test accuracy", ylim=ylim)
     ax.legend(loc="lower right")
     return figure
 
@@ -56,10 +60,9 @@ def plot_activation_inputs(histories: Mapping[str, History], units: int = 5) -> 
 
     The axes of a row are shared, so that its two curves can be compared.
     """
-    figure, axes = plt.subplots(
-        units, len(histories), figsize=(8, 2 * units), sharex=True, sharey="row", squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    shared = {"sharex": True, "sharey": "row", "squeeze": False}
+    size = (8, 2 * units)
+    figure, axes = plt.subplots(units, len(histories), figsize=size, layout="constrained", **shared)
     colors = network_colors(histories)
     for column, (name, history) in enumerate(histories.items()):
         axes[0, column].set_title(name)
@@ -80,16 +83,12 @@ def plot_percentiles(histories: Mapping[str, History], unit: int, title: str) ->
         unit: which one, from 0.
         title: of the figure.
     """
-    figure, axes = plt.subplots(
-        1, len(histories), figsize=(4 * len(histories), 3.6), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    title += "\nits median, and its 15th (dashed) and 85th (dotted) percentile"
+    size = (4 * len(histories), 3.6)
+    figure, axes = make_panels(title, histories, "training steps", "activation input", size)
     colors = network_colors(histories)
-    for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
+    for ax, (name, history) in zip(axes, histories.items(), strict=True):
         for rank, style in enumerate(("--", "-", ":")):
             values = history.observations[:, rank, unit]
             ax.plot(history.steps, values, style, color=colors[name], linewidth=1)
-        ax.set(title=name, xlabel="training steps")
-    axes[0, 0].set_ylabel("activation input")
-    figure.suptitle(title + "\nits median, and its 15th (dashed) and 85th (dotted) percentile")
     return figure

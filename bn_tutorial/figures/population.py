@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from bn_tutorial.figures.styles import COLORS, draw_band, series_styles
+from bn_tutorial.figures.styles import COLORS, draw_band, make_axes, series_styles
 from bn_tutorial.training import History
 
 
@@ -22,12 +22,12 @@ def plot_smoothing(
         smoothed: by decay, float `[steps]`.
         target: the population's true value.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    title = "Exponential smoothing of batch means"
+    figure, ax = make_axes(title, "batches seen", "mean", (7.5, 4))
     ax.plot(values, ".", color="0.75", markersize=3, label="one batch")
     for decay, style in series_styles(smoothed).items():
         ax.plot(smoothed[decay], label=f"decay {decay}", **style)
     ax.axhline(target, color="black", linewidth=0.8, label="population")
-    ax.set(title="Exponential smoothing of batch means", xlabel="batches seen", ylabel="mean")
     ax.legend(loc="lower right")
     return figure
 
@@ -41,7 +41,8 @@ def plot_population_estimates(
         variants: by decay, a history for each seed.
         precise: by step, the accuracies with precise statistics, one for each seed.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    title = "The same weights, measured with several estimates (band: lowest to highest seed)"
+    figure, ax = make_axes(title, "training steps", "test accuracy", ylim=(0.5, 1))
     for variant, style in series_styles(variants).items():
         histories = variants[variant]
         accuracies = np.array([history.test_accuracy for history in histories])
@@ -49,10 +50,6 @@ def plot_population_estimates(
     for number, (step, values) in enumerate(precise.items()):
         label = "precise statistics, each seed" if number == 0 else None
         ax.plot([step] * len(values), values, "kx", label=label)
-    ax.set(
-        title="The same weights, measured with several estimates (band: lowest to highest seed)",
-        xlabel="training steps", ylabel="test accuracy", ylim=(0.5, 1),
-    )  # fmt: skip
     ax.legend(loc="lower right")
     return figure
 
@@ -64,16 +61,13 @@ def plot_estimates_by_count(accuracies: Mapping[int, Sequence[float]], reference
         accuracies: by number of batches, one for each draw.
         reference: with the whole training set.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    title = "How many batches are enough? Each dot is one draw"
+    figure, ax = make_axes(title, "batches averaged", "test accuracy", (7.5, 4), xscale="log")
     for count, values in accuracies.items():
         ax.plot([count] * len(values), values, "o", color="0.6", markersize=4)
     means = [np.mean(values) for values in accuracies.values()]
     ax.plot(list(accuracies), means, "-", color=COLORS["fixed BN"], label="mean of the draws")
     ax.axhline(reference, color="black", linewidth=0.8, label="the whole training set")
-    ax.set(
-        title="How many batches are enough? Each dot is one draw", xlabel="batches averaged",
-        ylabel="test accuracy", xscale="log",
-    )  # fmt: skip
     ax.legend(loc="lower right")
     return figure
 
@@ -90,10 +84,9 @@ def plot_drift(
     """
     ways = list(next(iter(results.values())))
     styles = series_styles(ways)
-    figure, axes = plt.subplots(
-        len(results), 2, figsize=(10, 1.35 * len(results) + 0.8), layout="constrained",
-        squeeze=False, sharex="col", width_ratios=(1, 1.3),
-    )  # fmt: skip
+    settings = {"squeeze": False, "sharex": "col", "width_ratios": (1, 1.3)}
+    size = (10, 1.35 * len(results) + 0.8)
+    figure, axes = plt.subplots(len(results), 2, figsize=size, layout="constrained", **settings)
     for (drift, by_way), (shown, bars) in zip(results.items(), axes, strict=True):
         strip = np.hstack(np.reshape(images[drift], (-1, 28, 28)))
         shown.imshow(strip, cmap="gray", vmin=0, vmax=1)  # as bright as the numbers are
@@ -103,8 +96,8 @@ def plot_drift(
             values = by_way[way]
             mean, low, high = np.mean(values), min(values), max(values)
             bars.barh(place, mean, xerr=[[mean - low], [high - mean]], color=styles[way]["color"])
-            bars.annotate(f"{mean:.3f}", (high, place), (5, 0), textcoords="offset points",
-                          va="center", fontsize=9)  # fmt: skip
+            beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            bars.annotate(f"{mean:.3f}", (high, place), fontsize=9, **beside)
         bars.set(yticks=range(len(ways)), yticklabels=ways, xlim=(0, 1.12))
         bars.invert_yaxis()
     axes[-1, 1].set_xlabel("test accuracy")

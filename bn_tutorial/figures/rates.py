@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+
+from bn_tutorial.figures.styles import make_panels
 
 
 def plot_rate_grid(
@@ -25,10 +26,8 @@ def plot_rate_grid(
         title: of the figure.
         row_label: what the rows are, in words.
     """
-    figure, axes = plt.subplots(
-        1, len(grids), figsize=(10, 3.6), sharey=True, layout="constrained", squeeze=False
-    )
-    for ax, (name, grid) in zip(axes[0], grids.items(), strict=True):
+    figure, axes = make_panels(title, grids, "learning rate", row_label, (10, 3.6))
+    for ax, grid in zip(axes, grids.values(), strict=True):
         image = ax.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
         for (row, column), accuracy in np.ndenumerate(grid):
             text = "×" if np.isnan(accuracy) else f"{accuracy:.2f}"
@@ -36,9 +35,6 @@ def plot_rate_grid(
             ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
         ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
         ax.set_yticks(range(len(rows)), [f"{row:g}" for row in rows])
-        ax.set(title=name, xlabel="learning rate")
         ax.grid(visible=False)
-    axes[0, 0].set_ylabel(row_label)
     figure.colorbar(image, ax=axes, label="test accuracy")
-    figure.suptitle(title)
     return figure

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import cycle
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bn_tutorial.figures.styles import COLORS, series_styles
+from bn_tutorial.figures.styles import COLORS, make_axes, make_panels, series_styles
 
 SAMPLES, POSITIONS, CHANNELS = 4, 4, 6
 
@@ -33,19 +32,19 @@ def plot_shared_statistics(*kinds: str) -> Figure:
         kinds: some of "batch", "layer", "group", "instance", "RMS"; all, if none is named.
     """
     shared = {kind: SHARED[kind] for kind in kinds or SHARED}
-    figure, axes = plt.subplots(
-        1, len(shared), figsize=(1.2 + 1.8 * len(shared), 4.2), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for ax, (kind, (width, height)) in zip(axes[0], shared.items(), strict=True):
+    names = [f"{kind}:\n{width * height} numbers" for kind, (width, height) in shared.items()]
+    title, size = (
+        "Coloured: the numbers that share their statistics",
+        (1.2 + 1.8 * len(shared), 4.2),
+    )
+    figure, axes = make_panels(title, names, "channels", "", size)
+    for ax, (width, height) in zip(axes, shared.values(), strict=True):
         _draw_batch(ax)
         ax.add_patch(Rectangle((0, 0), width, height, facecolor=COLORS["naive BN"], alpha=0.55))
-        ax.set(title=f"{kind}:\n{width * height} numbers", xlabel="channels")
-    axes[0, 0].set_yticks(
+    axes[0].set_yticks(
         [POSITIONS * (sample + 0.5) for sample in range(SAMPLES)],
         [f"sample {sample + 1}" for sample in range(SAMPLES)],
     )
-    figure.suptitle("Coloured: the numbers that share their statistics")
     words = {
         "batch": "one channel, all samples and positions",
         "layer": "one position of one sample, all channels",
@@ -76,12 +75,10 @@ def plot_difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figur
     Args:
         errors: by precision and by step, the largest error as a share of the largest gradient.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    title, xlabel = "Central differences against the formula", "step of the differences"
+    settings = {"xscale": "log", "yscale": "log"}
+    figure, ax = make_axes(title, xlabel, "largest relative error", (7.5, 4), **settings)
     for (name, style), marker in zip(series_styles(errors).items(), cycle("os^Dv"), strict=False):
         ax.plot(*zip(*errors[name].items(), strict=True), marker=marker, label=name, **style)
-    ax.set(
-        title="Central differences against the formula", xlabel="step of the differences",
-        ylabel="largest relative error", xscale="log", yscale="log",
-    )  # fmt: skip
     ax.legend()
     return figure

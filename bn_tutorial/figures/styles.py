@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; one for each network, always.
 COLORS = {
@@ -33,6 +35,41 @@ def series_styles(names: Iterable[object]) -> dict[object, dict[str, str]]:
     styles = cycle(zip(cycle(SERIES_COLORS), cycle(LINE_STYLES), strict=False))
     pairs = zip(dict.fromkeys(names), styles, strict=False)
     return {name: {"color": color, "linestyle": line} for name, (color, line) in pairs}
+
+
+def make_axes(
+    title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (7.5, 4.5), **settings: object
+) -> tuple[Figure, Axes]:
+    """A figure of `size` inches with one pair of axes; `settings` are those of `Axes.set`."""
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel, **settings)
+    return figure, ax
+
+
+def make_panels(
+    title: str,
+    names: Iterable[str],
+    xlabel: str,
+    ylabel: str,
+    size: tuple[float, float],
+    **settings: object,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `size` inches with a panel for each name, side by side, and one y-axis."""
+    names = list(names)
+    figure, (axes,) = plt.subplots(
+        1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, name in zip(axes, names, strict=True):
+        ax.set(title=name, xlabel=xlabel, **settings)
+    axes[0].set_ylabel(ylabel)
+    figure.suptitle(title)
+    return figure, list(axes)
+
+
+def mark(ax: Axes, values: Sequence[float]) -> None:
+    """Ticks at these values of the x-axis, and nowhere else."""
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.minorticks_off()
 
 
 def draw_band(ax: Axes, x: np.ndarray, values: np.ndarray, **style: str) -> None:
