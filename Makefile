@@ -46,7 +46,7 @@ TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 	--CoalesceStreamsPreprocessor.enabled=True
 
 .PHONY: help run run-all test test-all test-full lint unit chapters outside browser chapters-digits \
-	solutions slow workers browser-all as-committed answers many-models chinese margins lab site zh refresh \
+	solutions slow workers browser-all as-committed many-models chinese margins lab site zh refresh \
 	lock bench fuzz clean
 .DELETE_ON_ERROR:
 
@@ -75,11 +75,11 @@ test: $(READY)  ## what a change may break: in minutes
 	@$(BIN)/python -m tools.chinese --stale
 	@$(STAGES) lint unit chapters outside browser
 
-test-all: $(READY)  ## the rest: the other data, solutions, questions, killed workers, every page
+test-all: $(READY)  ## the rest: the other data, solutions, killed workers, every page
 	@$(STAGES) chapters-digits solutions slow workers browser-all
 
-test-full: $(READY)  ## weekly: notebooks as committed, all steps, each answer, and the Chinese edition
-	@$(STAGES) as-committed answers many-models chinese
+test-full: $(READY)  ## weekly: notebooks as committed, all steps, and the Chinese edition
+	@$(STAGES) as-committed many-models chinese
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
@@ -97,13 +97,15 @@ chapters-digits: $(READY)
 	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/digits --notebooks $(FOLDER) --source digits)
 
 solutions: $(READY)
-	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/short --notebooks $(FOLDER) --part solutions)
+	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/short --notebooks $(FOLDER) --part solutions \
+		--without-slow) \
+		$$($(BIN)/python tools/short_notebooks.py build/digits --notebooks $(FOLDER) --part solutions --source digits)
 
 # make, the wheel and a kernel, seen from outside.
 outside: $(READY)
 	$(PYTEST) -m "end_to_end and not slow and not browser"
 
-# The questions of *Try it yourself*, the programs of the museum, downloads that are killed.
+# The programs of the museum, downloads that are killed.
 slow: $(READY)
 	$(PYTEST) -m "slow and not workers and not browser"
 
@@ -123,9 +125,6 @@ browser-all: $(IN_BROWSER)
 
 as-committed: $(READY)
 	$(NBVAL) $(wildcard $(FOLDER)/*.ipynb $(FOLDER)/solutions/*.ipynb)
-
-answers: $(READY)
-	$(BIN)/python -m tools.try_it_yourself --source mnist --check
 
 # The tools on a hundred models as they are drawn, and on those that have nothing wrong.
 many-models: $(READY)

@@ -99,6 +99,11 @@ def spread(values: Sequence[float | None], form: str = "{:.3f}") -> str:
     return "–".join(dict.fromkeys([known[0], known[-1]])) + never
 
 
+def mean_and_spread(values: Sequence[float], form: str = "{:.3f}") -> tuple[str, str]:
+    """The mean of some numbers, and the lowest and the highest: two cells of a table."""
+    return form.format(np.mean(values)), spread(values, form)
+
+
 def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Markdown:
     """Rows under headers, shown as a table; strings are as they are, numbers too."""
     return Markdown(tabulate(rows, headers, tablefmt="github", disable_numparse=True))

@@ -250,7 +250,7 @@ def test_an_empty_message_is_named(tmp_path):
 
 
 def test_solutions_share_the_messages_of_their_chapter():
-    (solutions,) = [document for document in DOCUMENTS if document.chapter]
+    solutions = next(document for document in DOCUMENTS if document.name.startswith("solutions/08"))
     assert "Try it yourself" in solutions.chapter.messages()
     assert not wanted_messages(solutions).keys() & solutions.chapter.messages().keys()
     assert translations(solutions).items() >= translations(solutions.chapter).items()

@@ -1,3 +1,5 @@
+import re
+
 import nbformat
 import pytest
 
@@ -26,6 +28,17 @@ def test_title_and_language(page_of):
     assert "<title>3 · Third &amp; last</title>" in english
     assert '<html lang="zh">' in page_of("# 3 · 批量归一化")
     assert "<title>notebook</title>" in page_of("no heading")
+
+
+def test_answers_are_folded_and_the_list_goes_on(page_of):
+    text = "1. One?\n\n   <details><summary>Answer</summary>\n\n   **Bold**, $x$.\n\n"
+    text += "   | a |\n   | --- |\n   | 5 |\n\n   </details>\n\n2. Two?\n"
+    (body,) = re.findall(r"<ol>.*</ol>", page_of(text), re.DOTALL)
+    folded = re.search(r"<details><summary>Answer</summary>(.*?)</details>", body, re.DOTALL)[1]
+    assert "<strong>Bold</strong>" in folded
+    assert "<math" in folded
+    assert "<td>5</td>" in folded
+    assert body.count("<li>") == 2
 
 
 def test_links_lead_to_pages_that_are_there_or_will_be(page_of, monkeypatch):

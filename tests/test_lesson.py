@@ -60,6 +60,11 @@ def test_source_without_docstrings():
     assert len(wrapper.splitlines()) <= 20  # it fits on a screen
 
 
+def test_mean_and_spread():
+    assert lesson.mean_and_spread([0.25, 0.5, 0.3]) == ("0.350", "0.250–0.500")
+    assert lesson.mean_and_spread([1000, 3000], "{:,.0f}") == ("2,000", "1,000–3,000")
+
+
 def test_spread():
     assert lesson.spread([0.25, 0.5, 0.375]) == "0.250–0.500"
     assert lesson.spread([2, None, 1000], "{:,.0f}") == "2–1,000 (1 never)"

@@ -9,6 +9,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
 SOLUTIONS = sorted(FOLDER.glob("solutions/*.ipynb"))
+EXERCISES = "08_write_it_yourself"  # its solutions are of exercises, with checks
 
 
 def read(path):
@@ -30,9 +31,16 @@ def chapter(request):
     return read(request.param)
 
 
-@pytest.fixture(params=SOLUTIONS, ids=lambda path: path.stem)
-def exercises_and_solutions(request):
+@pytest.fixture(
+    params=[path for path in SOLUTIONS if path.stem != EXERCISES], ids=lambda path: path.stem
+)
+def chapter_and_solutions(request):
     return read(FOLDER / request.param.name), read(request.param)
+
+
+@pytest.fixture
+def exercises_and_solutions():
+    return read(FOLDER / f"{EXERCISES}.ipynb"), read(FOLDER / f"solutions/{EXERCISES}.ipynb")
 
 
 def code_cells(notebook):
@@ -50,6 +58,39 @@ def test_there_are_notebooks():
 def test_a_chapter_has_one_title(chapter):
     assert chapter.cells[0].source.startswith("# ")
     assert len(re.findall(r"^# ", prose(chapter), re.MULTILINE)) == 1
+
+
+def test_each_chapter_has_solutions_that_lead_back():
+    assert [path.name for path in SOLUTIONS] == [path.name for path in CHAPTERS]
+    for path in SOLUTIONS:
+        assert f"](../{path.name})" in read(path).cells[0].source
+
+
+# A question, and its answer in a form that is folded on code-hosting pages, in JupyterLab and in
+# nbconvert's HTML: blank lines around the Markdown, and all of it indented into the list's item.
+QUESTION = re.compile(
+    r"(\d+)\. ([^\n]+)\n\n"
+    r"   <details><summary>Answer</summary>\n\n((?:   [^\n]+\n|\n)+?)\n   </details>\n"
+)
+
+
+def questions_of(chapter):
+    """Number, question and answer, in order; there is nothing else in *Try it yourself*."""
+    section = prose(chapter).split("## Try it yourself\n")[1].split("\n## ")[0]
+    assert not QUESTION.sub("", section).strip()
+    return QUESTION.findall(section)
+
+
+def test_each_question_has_an_answer(chapter):
+    numbers = [int(number) for number, _, _ in questions_of(chapter)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_each_question_is_worked_out_in_the_solutions(chapter_and_solutions):
+    chapter, solutions = chapter_and_solutions
+    headings = re.findall(r"^## (\d+)\. .+\n\n(.+)$", prose(solutions), re.MULTILINE)
+    plain = [(number, text.replace("*", "")) for number, text in headings]
+    assert plain == [(n, text.replace("*", "")) for n, text, _ in questions_of(chapter)]
 
 
 def test_the_short_form_changes_parameters_that_exist(notebook):
