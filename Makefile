@@ -97,9 +97,7 @@ chapters-digits: $(READY)
 	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/digits --notebooks $(FOLDER) --source digits)
 
 solutions: $(READY)
-	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/short --notebooks $(FOLDER) --part solutions \
-		--without-slow) \
-		$$($(BIN)/python tools/short_notebooks.py build/digits --notebooks $(FOLDER) --part solutions --source digits)
+	$(NBVAL) $$($(BIN)/python tools/short_notebooks.py build/short --notebooks $(FOLDER) --part solutions)
 
 # make, the wheel and a kernel, seen from outside.
 outside: $(READY)
