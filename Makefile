@@ -47,7 +47,7 @@ TIDY := $(BIN)/python -m nbconvert --log-level ERROR --to notebook --inplace \
 
 .PHONY: help run run-all test test-all test-full lint unit chapters outside browser chapters-digits \
 	solutions slow workers browser-all as-committed many-models chinese margins lab site zh refresh \
-	lock bench fuzz clean
+	lock bench clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -194,9 +194,6 @@ build/axe/installed: tests/browser/package-lock.json
 bench: $(INSTALLED)  ## speed, side by side; writes benchmarks/README.md
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m tools.chinese benchmarks
-
-fuzz: $(INSTALLED)  ## damaged files for the MNIST loader, SECONDS=60
-	$(BIN)/python -m tests.mnist.fuzz_read_idx --seconds $(or $(SECONDS),60)
 
 clean:  ## remove the environment and all results; downloaded data stay
 	rm -rf .venv build notebooks/checkpoints notebooks/zh/checkpoints .pytest_cache .ruff_cache .hypothesis *.egg-info

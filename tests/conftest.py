@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from bn_tutorial import mnist
-from bn_tutorial.mnist.files import mnist_arrays
 
 mpl.use("agg")
 
@@ -18,7 +17,7 @@ def digits():
 def real_mnist():
     """MNIST's own arrays, where they can be had."""
     try:
-        return mnist_arrays()
+        return mnist.mnist_arrays()
     except mnist.MnistError as error:
         pytest.skip(f"MNIST can't be had: {error}")
 

@@ -17,8 +17,7 @@ from types import FrameType
 from bn_tutorial.cluster import private_network
 from bn_tutorial.cluster.files import write_json
 from bn_tutorial.cluster.supervisor import TF_CONFIG, ClusterError, Limits, Supervisor, require_free
-from bn_tutorial.mnist import MnistError, load_mnist
-from bn_tutorial.mnist.datasets import SOURCES
+from bn_tutorial.mnist import SOURCES, MnistError, load_mnist
 
 
 def parser() -> argparse.ArgumentParser:
