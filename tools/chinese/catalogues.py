@@ -3,91 +3,61 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 
 import polib
 
 from tools.chinese.documents import Document
 
-ALIKE = (
-    0.6  # of two messages, at least so much must be the same for one to be a change of the other
-)
-METADATA = {
-    "Language": "zh_CN",
-    "MIME-Version": "1.0",
-    "Content-Type": "text/plain; charset=UTF-8",
-    "Content-Transfer-Encoding": "8bit",
-}
 
-
-def wanted_messages(document: Document) -> dict[str, list[str]]:
-    """Message → its cells; solutions leave out what stands in the chapter's catalogue."""
-    shared = document.chapter.messages() if document.chapter else {}
-    return {text: cells for text, cells in document.messages().items() if text not in shared}
-
-
-def read_catalogue(path: Path) -> polib.POFile:
-    """The catalogue in a file; an empty one if there is none."""
-    return polib.pofile(str(path), wrapwidth=0) if path.exists() else polib.POFile(wrapwidth=0)
+def read_catalogue(document: Document) -> polib.POFile:
+    """The catalogue of a document; an empty one if there is none."""
+    if document.catalogue.exists():
+        return polib.pofile(str(document.catalogue), wrapwidth=0)
+    catalogue = polib.POFile(wrapwidth=0)
+    catalogue.metadata = {"Language": "zh_CN", "Content-Type": "text/plain; charset=UTF-8"}
+    return catalogue
 
 
 def translations(document: Document) -> dict[str, str]:
     """Message → translation, for all that is translated and not stale."""
-    found = translations(document.chapter) if document.chapter else {}
-    for entry in read_catalogue(document.catalogue):
-        if entry.translated():
-            found[entry.msgid] = entry.msgstr
-    return found
+    known = translations(document.chapter) if document.chapter else {}
+    translated = (entry for entry in read_catalogue(document) if entry.translated())
+    return known | {entry.msgid: entry.msgstr for entry in translated}
 
 
-def update_catalogue(document: Document) -> polib.POFile:
+def chinese_text(document: Document) -> str:
+    """The document by its catalogue; a paragraph without a translation stays English."""
+    known = translations(document)
+    return document.make(lambda message, place: known.get(message, message))
+
+
+def update_catalogue(document: Document) -> None:
     """Bring the catalogue up to date with the English text, and write it.
 
     New messages are empty. Where a message has changed, its translation is kept, marked fuzzy, with
     the message it was made for. What is no longer in the text is dropped.
-
-    Returns:
-        The catalogue.
     """
-    old = {entry.msgid: entry for entry in read_catalogue(document.catalogue) if not entry.obsolete}
-    wanted = wanted_messages(document)
-    vanished = {text: entry for text, entry in old.items() if text not in wanted and entry.msgstr}
-    new = polib.POFile(wrapwidth=0)
-    new.metadata = dict(METADATA)
-    for text, cells in wanted.items():
-        entry = old.get(text) or _changed_entry(text, vanished)
+    wanted, catalogue = document.messages(), read_catalogue(document)
+    entries = {entry.msgid: entry for entry in catalogue if not entry.obsolete}
+    gone = {text: entry for text, entry in entries.items() if text not in wanted and entry.msgstr}
+    catalogue.clear()
+    for message, places in wanted.items():
+        entry = entries.get(message) or _changed_entry(message, gone)
         if not entry.fuzzy:
             entry.previous_msgid = None
-        entry.occurrences = [(document.english, cell) for cell in dict.fromkeys(cells)]
-        new.append(entry)
+        entry.occurrences = [(document.english, place) for place in dict.fromkeys(places)]
+        catalogue.append(entry)
     document.catalogue.parent.mkdir(parents=True, exist_ok=True)
-    document.catalogue.write_text(f"{new}\n", encoding="utf-8", newline="\n")
-    return new
+    document.catalogue.write_text(f"{catalogue}\n", encoding="utf-8", newline="\n")
 
 
-def differing_translations(chosen: list[Document]) -> list[str]:
-    """Messages that stand in several catalogues, and aren't translated the same in each.
-
-    The texts of the fragments are not compared: on a button the words may have to be fewer.
-    """
-    found: dict[str, set[str]] = {}
-    for document in (document for document in chosen if not document.is_texts):
-        for message, translation in translations(document).items():
-            found.setdefault(message, set()).add(translation)
-    return [f"{text}: {sorted(several)}" for text, several in found.items() if len(several) > 1]
-
-
-def _changed_entry(text: str, vanished: dict[str, polib.POEntry]) -> polib.POEntry:
-    """The entry of the message that this one was, or an empty one."""
-    alike = difflib.get_close_matches(text, vanished, n=1, cutoff=ALIKE)
+def _changed_entry(message: str, gone: dict[str, polib.POEntry]) -> polib.POEntry:
+    """The entry of the message that this one was; an empty one if none is alike."""
+    alike = difflib.get_close_matches(message, gone, n=1)
     if not alike:
-        return polib.POEntry(msgid=text)
-    before = vanished.pop(alike[0])
-    previous = before.previous_msgid if before.fuzzy else before.msgid
-    return polib.POEntry(
-        msgid=text,
-        msgstr=before.msgstr,
-        tcomment=before.tcomment,
-        previous_msgid=previous,
-        flags=["fuzzy"],
-    )
+        return polib.POEntry(msgid=message)
+    entry = gone.pop(alike[0])
+    if not entry.fuzzy:
+        entry.previous_msgid = entry.msgid
+    entry.msgid, entry.flags = message, ["fuzzy"]
+    return entry
