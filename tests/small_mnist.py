@@ -1,7 +1,4 @@
-"""A small MNIST, and a web server on 127.0.0.1 that plays mirrors of it, good and bad.
-
-`python -m tests.small_mnist FOLDER ADDRESS` loads it, in a process that can be killed.
-"""
+"""A small MNIST, and a web server on 127.0.0.1 that plays mirrors of it, good and bad."""
 
 import gzip
 import hashlib
@@ -78,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"" if fault == "midway" else body[len(body) // 2 :])
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # python -m tests.small_mnist FOLDER MIRROR...
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     with replace_mnist(sys.argv[2:], timeout=20):
         for array, expected in zip(mnist.mnist_arrays(sys.argv[1]), ARRAYS, strict=True):
