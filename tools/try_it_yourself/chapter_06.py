@@ -24,6 +24,7 @@ from bn_tutorial.training import compile_steps, train
 from tools.try_it_yourself.questions import LEARNING_RATE, SEED, Results, Settings, question
 
 BATCH_SIZE, REPLICAS = 64, 8
+EXAMPLE = Path(__file__).parents[2] / "examples/train_on_workers.py"
 
 
 @question("06.1")
@@ -102,7 +103,7 @@ def populations_of_replicas(
 @question("06.3", compared=False)  # seconds depend on the moment
 def kill_the_chief(settings: Settings) -> Results:
     """SIGKILL to worker 0 after the first checkpoint: what the command then says of both."""
-    message, _ = disturbed(settings, 0, signal.SIGKILL, "--others-limit", "60")
+    message, _ = disturbed(settings, 0, signal.SIGKILL)
     seconds = re.search(r"([\d.]+) s later worker 1 ended", message)
     return {
         "the chief": message.split(" (")[0],
@@ -124,7 +125,7 @@ def disturbed(
     """What two workers' command says when one is sent a signal, and how long it takes to end."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Path(folder) / "checkpoints"
-        command = [sys.executable, "-m", "bn_tutorial.cluster", "--source", settings.source,
+        command = [sys.executable, str(EXAMPLE), "--source", settings.source,
                    "--workers", "2", "--steps", "100000", "--save-every", "20",
                    "--checkpoint-dir", str(checkpoints), *options]  # fmt: skip
         process = subprocess.Popen(
