@@ -162,7 +162,7 @@ compile-lock = $(BIN)/uv pip compile $(1) --universal --python-version 3.11 \
 # Everything about the site is in an environment of its own, without TensorFlow.
 SITE_BIN := build/site-environment/$(notdir $(BIN))
 SITE_SOURCES := $(wildcard *.md notebooks/*.ipynb notebooks/*/*.ipynb notebooks/*/*/*.ipynb notebooks/*.png \
-	benchmarks/* site/* site/*/* data/*.md bn_tutorial/*.py bn_tutorial/*/*)
+	benchmarks/* examples/*.py site/* site/*/* data/*.md bn_tutorial/*.py bn_tutorial/*/*)
 site: build/site/index.html  ## the notebooks as web pages, in build/site; no TensorFlow
 
 build/site/index.html: build/site-environment/installed $(SITE_SOURCES)

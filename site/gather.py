@@ -24,6 +24,7 @@ FILES = (
     "LICENSE",
     "benchmarks/contenders.py",
     "benchmarks/speed.png",
+    "examples/train_on_workers.py",
     "notebooks/accuracy.png",
     "site/canvas.png",
 )

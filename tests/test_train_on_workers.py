@@ -1,0 +1,160 @@
+"""The example with workers: one in this process, then real ones, of which none may be left."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+import train_on_workers as example
+
+from bn_tutorial.mnist import load_mnist
+
+FILES = ["--checkpoint-dir", "checkpoints", "--output", "new/result.json"]
+OPTIONS = [*FILES, "--source", "digits", "--save-every", "15", "--steps", "120"]
+ALONE = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}
+
+
+def run_alone(folder, *options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TF_CONFIG", json.dumps(ALONE))
+        patch.chdir(folder)
+        example.main([*OPTIONS, *options])
+    return folder
+
+
+def outcome(folder):
+    """The result of a run, and the variables in its last checkpoint."""
+    reader = tf.train.load_checkpoint(str(folder / "checkpoints"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("network/")]
+    variables = {name: reader.get_tensor(name) for name in names}
+    return json.loads((folder / "new/result.json").read_text()) | variables
+
+
+def assert_same(ours, theirs):
+    for name in {*theirs} - {"workers", "restarts", "accuracy", "all_reduces"}:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return run_alone(tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_training_that_goes_on_ends_as_if_it_had_not_been_interrupted(undisturbed, tmp_path):
+    run_alone(tmp_path, "--steps", "50")
+    assert_same(outcome(run_alone(tmp_path)), outcome(undisturbed))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "1"], "run with seed 0, .*; this one has seed 1"),
+        (["--batch-size", "32"], "batch_size 32"),
+        (["--learning-rate", "0.1"], "learning_rate 0.1"),
+        (["--statistics", "per-replica"], "statistics per-replica"),
+        (["--source", "mnist"], "data mnist"),
+        (["--steps", "100"], "has 120 steps, more than 100"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(undisturbed, monkeypatch, options, message):
+    def load(source, seed):
+        return dataclasses.replace(load_mnist(source="digits", seed=seed), source=source)
+
+    monkeypatch.setattr(example, "load_mnist", load)
+    with pytest.raises(SystemExit, match=message):
+        run_alone(undisturbed, *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "config", "message"),
+    [
+        (["--workers", "3"], {}, "--batch-size must be a multiple of 3, found 64"),
+        (["--workers", "2", "--replicas", "2"], {}, "of a single worker, found 2"),
+        (["--workers", "0"], {}, "workers must be 1 or more, found 0"),
+        (["--workers", "1", "--save-every", "0"], {}, "save_every must be 1 or more"),
+        ([], {}, "expected --workers N, or .* TF_CONFIG"),
+        ([], ALONE | {"cluster": {"ps": ["127.0.0.1:1"]}}, "chief and workers in TF_CONFIG"),
+        ([], ALONE | {"task": {"type": "evaluator", "index": 0}}, "chief and workers in TF_CONFIG"),
+    ],
+)
+def test_what_can_not_be_right_is_named_and_nothing_started(monkeypatch, options, config, message):
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    monkeypatch.setattr(example, "launch", None)
+    monkeypatch.setattr(example, "work", None)
+    with pytest.raises(SystemExit, match=message):
+        example.main([*OPTIONS, *options])
+
+
+@contextlib.contextmanager
+def running(folder, *options, **variables):
+    command = [sys.executable, example.__file__, *OPTIONS, *options]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    process = Popen(command, cwd=folder, env=os.environ | variables, stderr=PIPE, text=True)
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)
+        yield process
+
+
+def workers_of(process, folder):
+    """The processes that it has started, once there is a checkpoint."""
+    while tf.train.latest_checkpoint(folder / "checkpoints") is None:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return psutil.Process(process.pid).children()
+
+
+@pytest.mark.slow
+@pytest.mark.workers
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+class TestWorkers:
+    @pytest.mark.parametrize("restarts", [0, 1])
+    def test_two_equal_one_also_after_a_kill(self, undisturbed, tmp_path, restarts):
+        with running(tmp_path, "--workers=2", f"--restarts={restarts}") as process:
+            if restarts:
+                workers_of(process, tmp_path)[0].kill()
+            assert process.wait(300) == 0, process.communicate()
+        result = outcome(tmp_path)
+        assert_same(result, outcome(undisturbed))
+        assert (result["workers"], result["restarts"], result["all_reduces"]) == (2, restarts, 17)
+
+    def test_a_chief_beside_a_worker_alone_writes_files(self, undisturbed, tmp_path):
+        with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
+            ports = {"chief": one.getsockname()[1], "worker": other.getsockname()[1]}
+        cluster = {kind: [f"127.0.0.1:{port}"] for kind, port in ports.items()}
+        processes = []
+        with contextlib.ExitStack() as stack:
+            for kind in cluster:
+                config = json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}})
+                (tmp_path / kind).mkdir()
+                processes.append(stack.enter_context(running(tmp_path / kind, TF_CONFIG=config)))
+            assert [process.wait(300) for process in processes] == [0, 0]
+        assert_same(outcome(tmp_path / "chief"), outcome(undisturbed))
+        assert not list((tmp_path / "worker").iterdir())
+
+    def test_one_that_hangs_is_named(self, tmp_path):
+        with running(tmp_path, "--workers=2", "--steps=9999", "--stall-limit=5") as process:
+            workers_of(process, tmp_path)[1].send_signal(signal.SIGSTOP)
+            _, errors = process.communicate(timeout=60)
+        assert "worker 1 gave no sign of life" in errors
+        assert (process.returncode, "worker 0" in errors) == (1, False)
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+    def test_none_is_left_without_the_launcher(self, tmp_path, number):
+        with running(tmp_path, "--workers=2", "--steps=9999") as process:
+            workers = workers_of(process, tmp_path)
+            devices = [path.read_text() for path in Path("/proc").glob(f"{workers[1].pid}/net/dev")]
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == {signal.SIGINT: 130}.get(number, -number)
+        assert not psutil.wait_procs(workers, timeout=10)[1]
+        assert "notice" in errors or devices[0].count(":") == 1  # lo alone
