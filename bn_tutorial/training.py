@@ -19,8 +19,6 @@ from bn_tutorial.arguments import require_at_least
 from bn_tutorial.mnist import Dataset, Datasets
 from bn_tutorial.networks import Network
 
-LONG_RUN = 5_000  # steps
-FEW_VARIABLES = 40  # those of five networks of two hidden layers
 Observe = Callable[[Network, tf.Tensor], tf.Tensor]
 Measurement = tuple[tf.Tensor, ...]  # of one network; see `compile_measurement`
 
@@ -132,8 +130,7 @@ def train(
     try:
         measure = compile_measurement(networks, data.test, observe)
         _record(recorders, 0, measure())
-        fixed = record_every if _pays_to_fix(networks, steps, record_every) else None
-        run_steps = compile_steps(networks, data.train, batch_size, rates, decays, fixed)
+        run_steps = compile_steps(networks, data.train, batch_size, rates, decays)
         with tqdm(total=steps, unit=" steps", desc="training", file=sys.stdout) as progress:
             for start in range(0, steps, record_every):
                 count = min(record_every, steps - start)
@@ -256,21 +253,18 @@ def compile_steps(
     batch_size: int,
     learning_rates: Mapping[str, float],
     weight_decays: Mapping[str, float] | None = None,
-    steps: int | None = None,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Many training steps as one function: int32 `[steps, batch_size]`, which samples → losses.
 
     The data set is a tensor of the graph, and the loop over the steps is part of it: between two
-    steps there is no Python and no copying. The losses are float32 `[steps, networks]`. A function
-    for a fixed number of `steps` is compiled by XLA, which joins small operations into large ones.
+    steps there is no Python and no copying. The losses are float32 `[steps, networks]`.
     """
     pixels, labels = tf.constant(dataset.pixels), tf.constant(dataset.classes)
 
-    @tf.function(jit_compile=steps is not None)
+    @tf.function
     def run_steps(batches: tf.Tensor) -> tf.Tensor:
-        count = tf.shape(batches)[0] if steps is None else steps
-        losses = tf.TensorArray(tf.float32, size=count)
-        for step in tf.range(count):
+        losses = tf.TensorArray(tf.float32, size=tf.shape(batches)[0])
+        for step in tf.range(tf.shape(batches)[0]):
             batch_images = floats(tf.gather(pixels, batches[step]))
             batch_labels = tf.gather(labels, batches[step])
             step_losses = [
@@ -282,7 +276,7 @@ def compile_steps(
             losses = losses.write(step, tf.stack(step_losses))
         return losses.stack()
 
-    return run_steps.get_concrete_function(tf.TensorSpec([steps, batch_size], tf.int32))
+    return run_steps.get_concrete_function(tf.TensorSpec([None, batch_size], tf.int32))
 
 
 def compile_measurement(
@@ -331,13 +325,6 @@ def _hold_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if arrived:
         signal.raise_signal(signal.SIGINT)
-
-
-def _pays_to_fix(networks: Mapping[str, Network], steps: int, record_every: int) -> bool:
-    """Whether XLA's compiling, a second for a few small networks, is soon made up for."""
-    small = sum(len(network.trainable_variables) for network in networks.values()) <= FEW_VARIABLES
-    ours = all(isinstance(network, Network) for network in networks.values())
-    return small and ours and steps >= LONG_RUN and steps % record_every == 0
 
 
 def _one_each(names: Iterable[str], value: float | Mapping[str, float]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import pytest
@@ -405,28 +404,3 @@ class TestWeightDecay:
             return sum(len(function.node_def) for function in functions)
 
         assert operations(None) == operations({"": 0.0}) < operations({"": 0.1})
-
-
-def test_a_long_run_of_few_networks_is_compiled_by_xla_and_gives_the_same(monkeypatch):
-    data = partial(mnist.load_mnist, source="digits")  # anew, so that the batches are the same
-    plain = train(networks(), data(), 100, record_every=50)
-    fixed: list[int | None] = []
-
-    def compile_steps(*arguments):
-        fixed.append(arguments[-1])
-        return training_compile_steps(*arguments)
-
-    training_compile_steps = training.compile_steps
-    monkeypatch.setattr(training, "LONG_RUN", 100)
-    monkeypatch.setattr(training, "compile_steps", compile_steps)
-    compiled = train(networks(), data(), 100, record_every=50)
-    for name, history in plain.items():
-        np.testing.assert_allclose(compiled[name].test_accuracy, history.test_accuracy, atol=0.01)
-        np.testing.assert_allclose(
-            compiled[name].activation_inputs, history.activation_inputs, rtol=1e-3, atol=1e-3
-        )
-    many = {f"{name} {seed}": n for seed in range(3) for name, n in networks(seed).items()}
-    train(many, data(), 100)
-    train(networks(), data(), 110)  # 110 is no multiple of 50
-    train(networks(), data(), 50)
-    assert fixed == [50, None, None, None]
