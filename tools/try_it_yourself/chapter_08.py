@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from bn_tutorial import checks
+from bn_tutorial.exercises import checks
 from tools.try_it_yourself.questions import SEED, Results, Settings, question
 
 
