@@ -88,8 +88,8 @@ def test_readme_is_split_at_the_end_of_its_first_screen(gather, english):
     ("link", "expected"),
     [
         ("[x](bn_tutorial/batch_norm.py)", "[x](#bn_tutorial.batch_norm)"),
-        ("[x](../../bn_tutorial/checks/results.py)", "[x](#bn_tutorial.checks.results)"),
-        ("[x](bn_tutorial/museum)", "[x](#bn_tutorial.museum)"),
+        ("[x](../../bn_tutorial/exercises/results.py)", "[x](#bn_tutorial.exercises.results)"),
+        ("[x](bn_tutorial/exercises)", "[x](#bn_tutorial.exercises)"),
         ("[x](site/README.md)", "[x](draw.md)"),
         ("[x](notebooks/01_naive_batch_norm.ipynb)", "[x](notebooks/01_naive_batch_norm.ipynb)"),
     ],
@@ -102,7 +102,7 @@ def test_links(gather, english, link, expected):
     ("link", "expected"),
     [
         ("[x](bn_tutorial/mnist.py)", "[x](en:reference/bn_tutorial/mnist/index.html)"),
-        ("[x](bn_tutorial/museum)", "[x](en:reference/bn_tutorial/museum/index.html)"),
+        ("[x](bn_tutorial/exercises)", "[x](en:reference/bn_tutorial/exercises/index.html)"),
         ("[x](CONTRIBUTING.md)", "[x](en:CONTRIBUTING.html)"),
         ("[x](data/README.md)", "[x](en:data/README.html)"),
         ("[x](benchmarks/README.zh.md)", "[x](benchmarks/README.md)"),

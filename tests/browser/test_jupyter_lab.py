@@ -147,8 +147,7 @@ def test_an_exercise_not_written_wrong_and_right(open_notebook, show):
     notebook.type_over(function, OVER_THE_UNITS)
     notebook.run(function)
     notebook.run(check)
-    mistake = "Mean and variance were taken over the units of a sample"
-    notebook.wait_for_output(check, rf"^forward: the wrong axis.*{mistake}\.")
+    notebook.wait_for_output(check, "^forward: the wrong axis")
     show(notebook, "wrong")
     notebook.type_over(function, OVER_THE_BATCH)
     notebook.run(function)

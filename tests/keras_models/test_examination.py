@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from bn_tutorial import mnist
-from bn_tutorial import museum as museum_of_transfer
+from bn_tutorial.exercises.museum import torch_state
 from bn_tutorial.keras_models import examine, recalibrate
 from bn_tutorial.keras_models.ailments import AILMENTS
 from bn_tutorial.keras_models.model import shared_seed
@@ -779,5 +779,5 @@ def test_museum_of_a_last_batch(program, data, healthy):
 @pytest.mark.slow
 def test_museum_of_two_frameworks(program, data):
     names, broken = program
-    model = names["to_keras"](museum_of_transfer.torch_state(mnist.load_mnist(source="digits")))
+    model = names["to_keras"](torch_state(mnist.load_mnist(source="digits")))
     assert kinds(model, data[0]) == first_kind(broken, "epsilon-dominates")
