@@ -97,10 +97,15 @@ class BatchNormVariables(tf.Module):
         Raises:
             ValueError: `decay` is outside [0, 1], where the estimate would not be an average.
         """
-        if not tf.is_tensor(decay) and not 0 <= decay <= 1:
+        if not 0 <= decay <= 1:
             raise ValueError(f"decay must be in [0, 1], found {decay}")
+        decay = self.next_decay(decay)
         self.pop_mean.assign(decay * self.pop_mean + (1 - decay) * mean)
         self.pop_var.assign(decay * self.pop_var + (1 - decay) * variance)
+
+    def next_decay(self, decay: float) -> float | tf.Tensor:
+        """The decay of the next update; here it is the same for all of them."""
+        return decay
 
 
 class CorrectedBatchNormVariables(BatchNormVariables):
@@ -113,9 +118,9 @@ class CorrectedBatchNormVariables(BatchNormVariables):
         super().__init__(units, name)
         self.steps = tf.Variable(0.0, trainable=False, name="steps")
 
-    def update_population(self, mean: tf.Tensor, variance: tf.Tensor, decay: float) -> None:
-        """As in `BatchNormVariables`, with a decay that grows from 0 to `decay`."""
-        super().update_population(mean, variance, corrected_decay(decay, self.steps.assign_add(1)))
+    def next_decay(self, decay: float) -> tf.Tensor:
+        """A decay that grows from 0 to `decay`."""
+        return corrected_decay(decay, self.steps.assign_add(1))
 
 
 def batch_norm_wrapper(

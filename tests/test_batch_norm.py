@@ -176,10 +176,15 @@ class TestWrapper:
             graph(tf.ones([1, 2]))
         np.testing.assert_array_equal(variables.pop_mean, after_two)
 
+    @pytest.mark.parametrize("kind", [BatchNormVariables, CorrectedBatchNormVariables])
     @pytest.mark.parametrize("decay", [-0.1, 1.1, 99])
-    def test_decay_out_of_range(self, decay):
+    def test_decay_out_of_range(self, decay, kind):
+        variables = kind(2)
+        before = [variable.numpy() for variable in variables.variables]
         with pytest.raises(ValueError, match=rf"decay must be in \[0, 1\], found {decay}"):
-            batch_norm_wrapper(tf.ones([2, 2]), BatchNormVariables(2), True, decay=decay)
+            batch_norm_wrapper(tf.ones([2, 2]), variables, True, decay=decay)
+        for variable, value in zip(variables.variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
 
 
 class TestCorrectedStart:
