@@ -265,6 +265,7 @@ EXPLANATIONS = {
     "statistics over the positions only": "That is instance normalization.",
     "statistics over the channels": "That is layer normalization.",
     "channels first": "The height was taken for the channels. In TensorFlow these come last.",
+    "decay is not used": "Old and new were averaged, or smoothed with a fixed decay.",
     "normalising by the batch in evaluation": "So an answer depends on who shares the batch.",
     "the population moved in evaluation": "So each look at a test set changes the network.",
     "decay and 1 − decay swapped": "PyTorch's `momentum` is 1 − decay.",

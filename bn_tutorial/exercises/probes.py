@@ -7,7 +7,7 @@ import numpy as np
 
 from bn_tutorial.exercises.results import Mistaken
 from bn_tutorial.keras_models.model import batch_norm_layers
-from bn_tutorial.mnist import Dataset
+from bn_tutorial.mnist import Dataset, as_floats
 
 Array = np.ndarray
 BATCH = 60
@@ -17,7 +17,7 @@ def batches(dataset: Dataset, steps: int) -> tuple[Array, Array]:
     """Images `[steps · BATCH, 784]` and classes `[steps · BATCH]`, the same ones each time."""
     again = Dataset(dataset.pixels, dataset.classes, seed=0)
     indices = again.next_indices(steps * BATCH)
-    return again.pixels[indices] / np.float32(255), again.classes[indices]
+    return as_floats(again.pixels[indices]), again.classes[indices]
 
 
 def network(units: int, activation: str, seed: int = 0) -> keras.Model:

@@ -254,7 +254,7 @@ SPLIT = {
     "copied": (copy_the_lone, "samples count twice"),
     "one batch": (lambda numbers, size: [numbers], "another batch size"),
     "works for this number": (lambda numbers, size: split(numbers, size - 1), AS_IT_WAS),
-    "an empty one": (lambda n, size: [n[:size], n[size:], []], "another batch size"),
+    "an empty one": (lambda n, size: [*SOLVED["split"](n, size), []], "another batch size"),
     "nothing": (lambda numbers, size: [], "samples are left out"),
 }
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import keras
-import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +13,7 @@ from bn_tutorial.exercises.museum import torch_state
 from bn_tutorial.keras_models import examine, recalibrate
 from bn_tutorial.keras_models.ailments import AILMENTS
 from bn_tutorial.keras_models.model import shared_seed
+from tests.exercises.programs import SOLVED, UNSOLVED
 
 BATCH = 64
 
@@ -709,23 +709,10 @@ def test_float64(generator):
 # The museum of the last chapter.
 
 
-def museum(notebook):
-    """What its cells define: the broken programs, or those of the solutions."""
-    starts = ("build_stuck", "build_bad", "build_one", "save(", "fine_tune(", "split(", "to_keras(")
-    names: dict = {"keras": keras, "np": np, "tf": tf}
-    for cell in nbformat.read(Path(__file__).parents[2] / "notebooks" / notebook, 4).cells:
-        if cell.cell_type == "code" and any(f"def {start}" in cell.source for start in starts):
-            source = "\n".join(line for line in cell.source.splitlines() if "museum." not in line)
-            exec(source.split("\nprint(")[0].split("\nassert ")[0], names)  # trusted: our own cells
-    return names
-
-
-BROKEN, MENDED = "08_write_it_yourself.ipynb", "solutions/08_write_it_yourself.ipynb"
-
-
-@pytest.fixture(scope="module", params=[BROKEN, MENDED])
+@pytest.fixture(scope="module", params=["broken", "mended"])
 def program(request):
-    return museum(request.param), request.param == BROKEN
+    broken = request.param == "broken"
+    return UNSOLVED if broken else SOLVED, broken
 
 
 def first_kind(broken, kind):
