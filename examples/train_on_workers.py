@@ -110,7 +110,7 @@ class Training:
             self.data.train.next_indices(step * self.options.batch_size)  # those it has seen
 
     def take_steps(self) -> None:
-        """Train on the batches that are left; the chief saves, and no other needs to take part."""
+        """Train on what is left; the chief saves alone, since reading a variable asks no other."""
         self.restore()
         options, step = self.options, int(self.state.step)
         while step < options.steps:

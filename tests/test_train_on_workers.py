@@ -18,6 +18,8 @@ import tensorflow as tf
 import train_on_workers as example
 
 from bn_tutorial.mnist import load_mnist
+from bn_tutorial.networks import BatchNormNetwork, initial_weights
+from bn_tutorial.training import compile_steps
 
 FILES = ["--checkpoint-dir", "checkpoints", "--output", "new/result.json"]
 OPTIONS = [*FILES, "--source", "digits", "--save-every", "15", "--steps", "120"]
@@ -48,6 +50,19 @@ def assert_same(ours, theirs):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     return run_alone(tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_one_worker_does_what_the_plain_loop_does(undisturbed):
+    """The loop of the notebooks, on one device: the same loss and populations."""
+    dataset, network = load_mnist(source="digits").train, BatchNormNetwork(initial_weights(0))
+    batches = tf.constant(dataset.next_indices(120 * 64).reshape(120, 64))
+    losses = compile_steps({"": network}, dataset, 64, {"": 0.01})(batches)
+    found, layers = outcome(undisturbed), [layer.batch_norm for layer in network.layers]
+    expected = {"steps": 120, "loss": losses[-1, 0]}
+    expected["pop_mean"] = [layer.pop_mean for layer in layers]
+    expected["pop_var"] = [layer.pop_var for layer in layers]
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_training_that_goes_on_ends_as_if_it_had_not_been_interrupted(undisturbed, tmp_path):
@@ -89,8 +104,8 @@ def test_a_checkpoint_of_another_run_is_refused(undisturbed, monkeypatch, option
 )
 def test_what_can_not_be_right_is_named_and_nothing_started(monkeypatch, options, config, message):
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    monkeypatch.setattr(example, "launch", None)
-    monkeypatch.setattr(example, "work", None)
+    for name in ("load_mnist", "launch", "work"):
+        monkeypatch.setattr(example, name, None)
     with pytest.raises(SystemExit, match=message):
         example.main([*OPTIONS, *options])
 
