@@ -66,7 +66,8 @@ def synchronized_batch_norm(
         epsilon: Number that is added to the variance.
 
     Returns:
-        float, `[share, units]`. Sum the gradients of `gamma`, `beta` and all weights over replicas.
+        The share normalised, float `[share, units]`. The gradients of `gamma`, `beta` and all
+        weights have to be summed over the replicas.
 
     Raises:
         ValueError: `inputs` is not `[share, units]`.
@@ -88,7 +89,7 @@ class SynchronizedBatchNormLayer(BatchNormLayer):
     """BN with the statistics of the whole batch in training, the population's otherwise."""
 
     def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
-        """`BN(Wx)` of a share `[share, inputs]` → `[share, units]`."""
+        """Compute `BN(Wx)` of a share: `[share, inputs]` → `[share, units]`."""
         if not is_training:
             return super().__call__(inputs, is_training)
         inputs = inputs @ self.weights
@@ -196,7 +197,7 @@ def build_replicas(
         decay: Share of the old population estimate that is kept at each step.
 
     Raises:
-        ValueError: an unknown `statistics`.
+        ValueError: `statistics` is unknown.
     """
     if statistics not in STATISTICS:
         raise ValueError(f"statistics must be one of {STATISTICS}, found {statistics!r}")

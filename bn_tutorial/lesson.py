@@ -48,7 +48,7 @@ with silent_stderr():
 
     from bn_tutorial.distributed import divide_processor
 
-    tf.config.list_physical_devices()  # says that there is no GPU, now or at the first operation
+    tf.config.list_physical_devices()  # says that there is no GPU, here and not later
 
 
 def start(seed: int, source: str = "auto", devices: int = 1) -> Datasets:
@@ -57,9 +57,9 @@ def start(seed: int, source: str = "auto", devices: int = 1) -> Datasets:
     Prints the versions in use, the seed, and where the data are from.
 
     Args:
-        seed: of Python, NumPy, TensorFlow, and of the order of the batches.
-        source: as in `load_mnist`.
-        devices: into how many the processor is divided, for replicas.
+        seed: Seed of Python, NumPy and TensorFlow, and of the order of the batches.
+        source: Where the digits come from, as in `load_mnist`.
+        devices: Number of devices that the processor is divided into, for replicas.
     """
     with silent_stderr():
         processor = tf.config.list_physical_devices("CPU")[0]
@@ -138,8 +138,8 @@ def show_source(*objects: Callable | type, docstrings: bool = True) -> Markdown:
     """The source of functions or classes, as a listing; what is read is what runs.
 
     Args:
-        objects: what to show.
-        docstrings: whether with them; without where the text around has said it.
+        objects: Functions and classes to show.
+        docstrings: Whether to show their docstrings, too, which the text around may have said.
     """
     sources = [textwrap.dedent(inspect.getsource(item)).rstrip() for item in objects]
     if not docstrings:

@@ -31,11 +31,11 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
-TIMEOUT = (5, 20)  # seconds: to connect, and between two pieces of an answer
-DOWNLOAD = ".download"  # what comes has this name until it is right; the next process takes it over
-MAXIMUM_BYTES = 2**28  # of an unpacked file: five times the largest of MNIST's
+TIMEOUT = (5, 20)  # seconds to connect, and to wait for the next piece of an answer
+DOWNLOAD = ".download"  # the name of a file until it is right; the next process goes on with it
+MAXIMUM_BYTES = 2**28  # that a file may unpack to, five times the largest of MNIST's
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-GZ_SHA256 = {  # of each file as the mirrors have it, with .gz behind its name
+GZ_SHA256 = {  # of each file as the mirrors have it, with .gz after its name
     "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     "train-labels-idx1-ubyte": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
     "t10k-images-idx3-ubyte": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
@@ -61,10 +61,10 @@ class Dataset:
     The images are held as bytes, in a quarter of the memory, and made floats where they are used.
 
     Args:
-        pixels: uint8 `[n, 784]` or `[n, 28, 28]`, 0 is background, 255 is ink.
-        classes: int `[n]`, 0 to 9.
-        one_hot: the form of `labels`.
-        seed: of the shuffling.
+        pixels: Images, uint8 `[n, 784]` or `[n, 28, 28]`, where 0 is background and 255 is ink.
+        classes: The digit that each image shows, int `[n]`, 0 to 9.
+        one_hot: Whether `labels` are float32 `[n, 10]` with a single 1 in each row, or int32 `[n]`.
+        seed: Seed of the shuffling.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Dataset:
 
     @functools.cached_property
     def images(self) -> np.ndarray:
-        """float32 `[n, 784]` in [0, 1]; made at the first use, then kept."""
+        """The images as float32 `[n, 784]` in [0, 1], made at the first use and then kept."""
         return as_floats(self.pixels)
 
     def next_batch(self, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +111,7 @@ class Dataset:
         """
         if size < 0 or len(self) == 0:
             raise ValueError(f"expected size 0 or more, of samples, found {size} of {len(self)}")
-        epochs = math.ceil((size - len(self._remainder)) / len(self))  # which begin on the way
+        epochs = math.ceil((size - len(self._remainder)) / len(self))  # that begin on the way
         orders = [self._generator.permutation(len(self)) for _ in range(epochs)]
         indices = np.concatenate([self._remainder, *orders]).astype(np.int32)
         self._remainder = indices[size:]
@@ -139,18 +139,19 @@ def load_mnist(
     """Load the digits: 55,000 for training, 5,000 for validation and 10,000 for the test.
 
     Args:
-        data_dir: where to look first; then come the folder named by the environment variable
+        data_dir: Folder to look in first; then come the folder named by the environment variable
             `BN_TUTORIAL_DATA`, the repository's `data/`, and a download.
-        source: "mnist" is MNIST or an error; "digits" the 1,797 digits of scikit-learn, which need
-            no download; "auto" is MNIST if it can be had, and the digits with a notice if not.
-        one_hot: labels as float32 `[n, 10]`, or as int32 `[n]`.
-        validation_size: how many of MNIST's 60,000 training samples, the first ones, are kept for
-            validation; of the digits the same share.
-        seed: of the order in which batches come.
+        source: "mnist" takes MNIST or raises an error, "digits" takes the 1,797 digits of
+            scikit-learn, which need no download, and "auto" takes MNIST if it can be had, and
+            otherwise the digits with a notice.
+        one_hot: Whether labels are float32 `[n, 10]` with a single 1 in each row, or int32 `[n]`.
+        validation_size: Number of MNIST's 60,000 training samples, the first ones, that are kept
+            for validation; of the digits it is the same share.
+        seed: Seed of the order in which batches come.
 
     Raises:
         MnistError: MNIST can't be had and `source` is "mnist", or `data_dir` is a file.
-        ValueError: an unknown `source`, or `validation_size` out of range.
+        ValueError: `source` is unknown, or `validation_size` is out of range.
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {SOURCES}, found {source!r}")
@@ -173,7 +174,7 @@ def load_mnist(
 
 
 def binarize(data: Datasets, seed: int = 0) -> Datasets:
-    """The same data with each pixel 0 or 1: 1 from half of full ink on; `seed` as in `Dataset`."""
+    """The same data with each pixel 0, or 1 from half of full ink on; `seed` is as in `Dataset`."""
     parts = (data.train, data.validation, data.test)
     changed = (change_images(part, lambda images: images >= 0.5, seed) for part in parts)
     return Datasets(*changed, source=data.source)
@@ -193,7 +194,7 @@ def change_images(
 
 
 def as_floats(pixels: np.ndarray) -> np.ndarray:
-    """uint8 in [0, 255] → float32 in [0, 1]."""
+    """Pixels, uint8 in [0, 255], as float32 in [0, 1]."""
     return pixels / np.float32(255)
 
 
@@ -233,14 +234,15 @@ def mnist_arrays(data_dir: str | os.PathLike[str] | None = None) -> list[np.ndar
     Looks where `load_mnist` does; what is nowhere is downloaded, into `data_dir` if there is one.
 
     Raises:
-        MnistError: names each file that was not right, each mirror tried and why it failed.
+        MnistError: MNIST can't be had; it names each file that was not right, each mirror that
+            was tried, and why that failed.
     """
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     given = [folder for folder in (data_dir, named, default_dir()) if folder]
     # Not Path.expanduser: it raises where `~` names a user that is not there.
     folders = [Path(os.path.expanduser(folder)).absolute() for folder in given]
     target = folders[0] if data_dir else folders[-1]
-    problems: dict[str, None] = {}  # each once, in the order in which they are met
+    problems: dict[str, None] = {}  # holds each once, in the order in which they are met
     if named and not os.path.isdir(os.path.expanduser(named)):
         problems[f"{named}: {ENVIRONMENT_VARIABLE} names it, but it is not a folder"] = None
     arrays = {name: _find_array(name, folders, problems) for name in GZ_SHA256}
@@ -326,9 +328,9 @@ def _fetch(name: str, sha256: str, mirror: str, folder: Path) -> None:
 
 def _stream_to_file(url: str, path: str, _pooch: object) -> None:
     """What pooch calls with the name of a temporary file, which it checks and moves afterwards."""
-    Path(path).unlink()  # is for its owner alone to read, and a killed process would leave it
+    Path(path).unlink()  # since only its owner can read it, and a killed process would leave it
     part = Path(path).with_name(DOWNLOAD)
-    headers = {"Accept-Encoding": "identity"}  # the .gz as it is
+    headers = {"Accept-Encoding": "identity"}  # so that the .gz comes as it is
     pooch.HTTPDownloader(sys.stderr is not None, timeout=TIMEOUT, headers=headers)(url, part, None)
     part.replace(path)
 
@@ -340,7 +342,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     then the values; all big-endian. Files of more than `MAXIMUM_BYTES`, unpacked, are refused.
 
     Raises:
-        MnistError: with the file, what was expected and what was found.
+        MnistError: the file is not there, or is not as the format says.
     """
     try:
         return _parse_idx(_read_unpacked(path))

@@ -32,21 +32,21 @@ from bn_tutorial.arguments import require_at_least
 from bn_tutorial.mnist import MnistError, load_mnist
 
 parser = argparse.ArgumentParser(description="Train on several workers.")
-parser.add_argument("--workers", type=int, help="start so many on this machine")
+parser.add_argument("--workers", type=int, help="number of workers to start on this machine")
 parser.add_argument("--steps", type=int, default=1000)
-parser.add_argument("--batch-size", type=int, default=64, help="of the global batch")
+parser.add_argument("--batch-size", type=int, default=64, help="samples in the global batch")
 parser.add_argument("--statistics", default="synchronized", choices=["synchronized", "per-replica"])
-parser.add_argument("--replicas", type=int, default=1, help="of a single worker")
-parser.add_argument("--checkpoint-dir", metavar="FOLDER", help="go on from what is there")
+parser.add_argument("--replicas", type=int, default=1, help="replicas of a single worker")
+parser.add_argument("--checkpoint-dir", metavar="FOLDER", help="continue from its last checkpoint")
 parser.add_argument("--save-every", type=int, default=50, metavar="STEPS")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--learning-rate", type=float, default=0.01)
-parser.add_argument("--source", default="auto", help="of the digits: mnist, digits or auto")
-parser.add_argument("--output", metavar="FILE", help="for the result, as JSON")
-parser.add_argument("--all-reduce", action="store_true", help="do not train: time all-reduces")
-parser.add_argument("--restarts", type=int, default=0, help="how often to start all again")
-parser.add_argument("--stall-limit", type=float, default=60, help="seconds without a step")
-parser.add_argument("--restarted", type=int, help=argparse.SUPPRESS)  # of a launcher's worker
+parser.add_argument("--source", default="auto", help="mnist, digits, or auto for what is there")
+parser.add_argument("--output", metavar="FILE", help="where to write the result, as JSON")
+parser.add_argument("--all-reduce", action="store_true", help="time all-reduces instead")
+parser.add_argument("--restarts", type=int, default=0, help="number of times to start all again")
+parser.add_argument("--stall-limit", type=float, default=60, help="seconds to wait for a step")
+parser.add_argument("--restarted", type=int, help=argparse.SUPPRESS)  # set by the launcher
 
 
 def count_workers(options: argparse.Namespace) -> int:
@@ -176,7 +176,7 @@ def launch(options: argparse.Namespace, arguments: list[str]) -> None:
 
 
 def start_workers(command: list[str], count: int, stack: ExitStack) -> dict[Path, Popen]:
-    """So many workers, by their logs, each with a pipe from here, until the stack is closed."""
+    """Start workers, by their logs, each with a pipe from here; the end of the stack ends them."""
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [probe.getsockname()[1] for probe in probes]

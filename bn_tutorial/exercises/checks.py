@@ -20,9 +20,9 @@ from bn_tutorial.exercises.comparing import Arguments, agree, in_float32, requir
 from bn_tutorial.exercises.results import Mistaken, check_function
 from bn_tutorial.normalization import conv_batch_norm_by_hand
 
-EPSILON = 0.5  # large enough to be seen
+EPSILON = 0.5  # large enough for its place in the formula to be seen
 DECAY = 0.8
-FAR = 30_000  # from 0; the standard deviations are 0.7 to 3
+FAR = 30_000  # how far from 0 the inputs are moved, whose standard deviations are 0.7 to 3
 # The first sizes are equal, so that the wrong axis gives numbers and not an exception.
 SIZES = [(4, 4), (5, 3)]
 IMAGE_SIZES = [(4, 4, 4, 4), (2, 4, 5, 3)]
@@ -123,7 +123,7 @@ def batch(*shape: int) -> dict[str, np.ndarray | float]:
 
 
 def population_cases() -> list[Arguments]:
-    """Batches in training; the same in evaluation, and single samples."""
+    """Batches in training, the same batches in evaluation, and single samples."""
     cases = []
     for size in SIZES:
         inputs, gamma, beta, epsilon = batch(*size).values()
@@ -135,7 +135,7 @@ def population_cases() -> list[Arguments]:
 
 
 def _population(units: int) -> dict[str, np.ndarray]:
-    """Far from every batch."""
+    """Population statistics that are far from those of every batch."""
     generator = np.random.default_rng(units)
     mean, variance = generator.uniform(28, 40, units), generator.uniform(12, 25, units)
     return in_float32(pop_mean=mean, pop_var=variance)

@@ -11,11 +11,11 @@ import tensorflow as tf
 from bn_tutorial.exercises.formulas import EXPLANATIONS, Mistakes
 from bn_tutorial.exercises.results import Mistaken
 
-# In the order of the parameters. Arrays are float64, of numbers that float32 has too.
+# By name, in the order of the parameters; arrays are float64, of numbers that float32 has too.
 Arguments = Mapping[str, np.ndarray | float | bool]
 
-# Of the largest right number. Right functions differ by a hundredth of that in float32, mistakes by
-# ten times as much or more.
+# As a share of the largest right number. In float32 right functions differ by a hundredth of that,
+# and mistakes by ten times as much or more.
 TOLERANCE = 1e-4
 
 
@@ -72,7 +72,7 @@ def wrong_results(
     """The name of each mistake, and what the formula gives with it."""
     for option, named in mistakes.items():
         for mistake, part in ((name, part) for name, parts in named.items() for part in parts):
-            # It may divide by zero. If its shapes do not fit, the reader's did not do this.
+            # It may divide by zero; and where its shapes don't fit, the reader's was another one.
             with np.errstate(all="ignore"), contextlib.suppress(ValueError):
                 yield mistake, _arrays(formula(*arguments.values(), **{option: part}))
 
@@ -84,7 +84,7 @@ def _arrays(result: object) -> list[np.ndarray]:
 def _largest_difference(
     names: Sequence[str], found: Sequence[np.ndarray], right: Sequence[np.ndarray]
 ) -> str:
-    """Of the first result that is wrong, in words."""
+    """Say where the first wrong result is off most, and by what."""
     first = [agree(*both) for both in zip(found, right, strict=True)].index(False)
     seen, expected = found[first], right[first]
     where = np.unravel_index(np.argmax(np.abs(seen - expected)), expected.shape)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 Array = np.ndarray
-# The option of a formula → the name of a mistake → what is put in.
+# By option of a formula and by name of a mistake: what is put in for the option.
 Mistakes = Mapping[str, Mapping[str, Sequence[object]]]
 
 
@@ -257,7 +257,7 @@ FOLDING: Mistakes = {
     },
 }
 
-# What there is to say beyond a name.
+# What there is to say about a mistake beyond its name.
 EXPLANATIONS = {
     "epsilon forgotten": "Perhaps a fixed one was taken instead of the argument.",
     "the unbiased variance": "It was divided by m − 1, for m numbers. BN divides by m.",

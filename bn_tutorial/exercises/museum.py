@@ -24,11 +24,11 @@ from bn_tutorial.networks import BatchNormNetwork, initial_weights
 
 State = dict[str, np.ndarray]
 
-CHANCE = 0.25  # below that, a network has learnt next to nothing
+CHANCE = 0.25  # an accuracy below which a network has learnt next to nothing
 PAPER = 4000  # what the camera counts where there is no ink
-ALONE = 25  # images that are predicted one at a time
+ALONE = 25  # images are predicted one at a time
 TORCH_EPSILON = 1e-5
-TORCH_MOMENTUM = 0.1  # the share of the new value
+TORCH_MOMENTUM = 0.1  # which PyTorch means as the share of the new value
 
 
 def _trained(build_model: Callable, data: Datasets, steps: int) -> keras.Model:
@@ -223,7 +223,7 @@ class WatchedBatchNormalization(keras.layers.BatchNormalization):
     used_batch = False
 
     def call(self, inputs: object, training: bool | None = None, mask: object = None) -> object:
-        """As `BatchNormalization`'s."""
+        """Normalise as `BatchNormalization` does, and remember by what."""
         if training and self.trainable:
             WatchedBatchNormalization.used_batch = True
         return super().call(inputs, training=training, mask=mask)
@@ -297,8 +297,8 @@ def torch_state(data: Datasets) -> State:
     weight decay would make them, and with them the variances.
 
     Returns:
-        "fc1.weight" `[64, 784]`, "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var",
-        each `[64]`, "fc2.weight" `[10, 64]`, "fc2.bias" `[10]`.
+        The arrays "fc1.weight" `[64, 784]`; "bn1.weight", "bn1.bias", "bn1.running_mean" and
+        "bn1.running_var", each `[64]`; "fc2.weight" `[10, 64]` and "fc2.bias" `[10]`.
     """
     keras.utils.set_random_seed(0)
     norm = keras.layers.BatchNormalization(epsilon=1e-9, momentum=1 - TORCH_MOMENTUM)
@@ -407,7 +407,7 @@ def _require_one_network(replicas: Sequence[BatchNormNetwork]) -> None:
 
 
 def _require_statistics_of_both(replica: BatchNormNetwork, inputs: Sequence[np.ndarray]) -> None:
-    """After the first step, with decay 0.9 from a population of 0 and 1."""
+    """Look at the population after the first step, with decay 0.9 from a mean 0 and variance 1."""
     population = replica.layers[0].batch_norm
     found = np.stack([population.pop_mean.numpy(), population.pop_var.numpy() - 0.9]) / 0.1
     both = [*inputs, np.concatenate(inputs)]

@@ -21,7 +21,7 @@ def batches(dataset: Dataset, steps: int) -> tuple[Array, Array]:
 
 
 def network(units: int, activation: str, seed: int = 0) -> keras.Model:
-    """784-units-units-10, with BN before each activation."""
+    """A network 784-units-units-10, with BN before each activation."""
     keras.utils.set_random_seed(seed)
     hidden = []
     for _ in range(2):
@@ -51,7 +51,7 @@ def logits(model: keras.Model, images: Array, training: bool = False) -> Array:
 
 
 def accuracy(model: keras.Model, images: Array, classes: Array, training: bool = False) -> float:
-    """In [0, 1]; with `training`, by the statistics of all these images."""
+    """The share of right answers; with `training`, by the statistics of all these images."""
     return float(np.mean(logits(model, images, training).argmax(axis=1) == classes))
 
 
@@ -67,7 +67,7 @@ def require_batch_norm(model: keras.Model, images: Array, layers: int) -> None:
     """The model has its BN layers; they normalise by the batch in training, and only there.
 
     Raises:
-        Mistaken: they do not.
+        Mistaken: BN layers are missing, or normalise by something else.
     """
     if _company_matters(model, images, training=False):
         raise Mistaken(

@@ -18,9 +18,9 @@ class CheckResult:
     """What a check found; printed, it is a text to read.
 
     Attributes:
-        passed: whether the function or the program does what it should.
-        mistake: a short name of what is wrong; None if it passed.
-        text: what was expected, what was found, and what the mistake looks like.
+        passed: Whether the function or the program does what it should.
+        mistake: Short name of what is wrong; None if it passed.
+        text: What was expected, what was found, and what the mistake looks like.
     """
 
     passed: bool

@@ -19,7 +19,7 @@ from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import LAYER_SIZES, BatchNormNetwork
 
 CLASSES = 10
-OF_EACH_CLASS = 6  # the images that travel along, 60 in all
+OF_EACH_CLASS = 6  # images are in the fragment, 60 in all
 PICKS = [OF_EACH_CLASS * label for label in range(CLASSES)]  # one of each class, to choose from
 
 
@@ -32,17 +32,18 @@ def draw_a_digit(
     companions in its batch: test images, six of each class.
 
     Args:
-        network: trained, 784-100-100-10 with sigmoids; it is not changed.
-        dataset: where the images come from, the test set.
-        seed: chooses the images, and the companions.
-        language: "en", "zh", or None for the language of the page it is shown on, else English.
+        network: A trained network, 784-100-100-10 with sigmoids, which is not changed.
+        dataset: Test set that the images are taken from.
+        seed: Seed of the choice of the images, and of the companions.
+        language: "en" or "zh"; None takes the language of the page, if it is one of these, and
+            English otherwise.
 
     Returns:
-        What Jupyter shows as HTML.
+        A fragment that Jupyter shows as HTML.
 
     Raises:
-        ValueError: another kind of network, or numbers in it that no float16 can hold; a class with
-            fewer than six images; an unknown language.
+        ValueError: the network is of another kind, or has numbers that no float16 can hold; a class
+            has fewer than six images; the language is unknown.
     """
     _require_network(network)
     chosen = _choose_images(dataset, seed)
@@ -69,7 +70,7 @@ def draw_a_digit(
 def batch_logits(network: BatchNormNetwork, images: np.ndarray) -> np.ndarray:
     """What the network answers by batch statistics, its population statistics left as they are.
 
-    `[batch, 784]` → `[batch, 10]`.
+    Images `[batch, 784]` → logits `[batch, 10]`.
     """
     inputs = tf.constant(images)
     for layer in network.layers:
@@ -91,7 +92,7 @@ def _require_network(network: BatchNormNetwork) -> None:
 
 
 def _choose_images(dataset: Dataset, seed: int) -> np.ndarray:
-    """Which samples, class by class."""
+    """The indices of the samples that are shown, class by class."""
     generator = np.random.default_rng(seed)
     chosen = []
     for label in range(CLASSES):

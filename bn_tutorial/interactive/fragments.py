@@ -23,8 +23,8 @@ class Fragment:
     """HTML that Jupyter shows as a cell's output.
 
     Attributes:
-        kind: what it is; the value of its attribute `data-bn-tutorial`.
-        html: one `<div>`, complete.
+        kind: Its name, which is the value of the attribute `data-bn-tutorial`.
+        html: The whole of it, which is one `<div>`.
     """
 
     kind: str
@@ -44,15 +44,15 @@ def make_fragment(
     """Put a fragment together; its files are named after its kind.
 
     Args:
-        kind: "draw-a-digit" or "slide-over-steps".
-        data: what the script reads, in addition to texts and style.
-        picture: what is seen where scripts don't run.
-        values: what stands between braces in the picture's two texts, "alt" and "sentence".
-        language: "en" or "zh"; None lets the page decide, by the `lang` around the fragment. Where
-            scripts don't run, None is English.
+        kind: Its name, "draw-a-digit" or "slide-over-steps".
+        data: What the script reads, in addition to texts and style.
+        picture: Figure that is seen where scripts don't run.
+        values: Numbers and words for the braces in the figure's two texts, "alt" and "sentence".
+        language: "en" or "zh"; None lets the page decide, by the `lang` around the fragment, and is
+            English where scripts don't run.
 
     Raises:
-        ValueError: an unknown language.
+        ValueError: the language is unknown.
     """
     if language not in (None, *LANGUAGES):
         raise ValueError(f"language must be None or one of {LANGUAGES}, found {language!r}")
@@ -82,7 +82,7 @@ def read_texts(name: str, language: str) -> dict:
 
 
 def encode_half_floats(numbers: np.ndarray) -> str:
-    """As float16, little endian, in base64.
+    """Write numbers as float16, little endian, in base64.
 
     Raises:
         ValueError: a number is NaN, or too large for a float16.
@@ -97,7 +97,7 @@ def encode_half_floats(numbers: np.ndarray) -> str:
 
 
 def encode_bytes(values: bytes) -> str:
-    """In base64."""
+    """Write bytes in base64."""
     return base64.b64encode(values).decode("ascii")
 
 

@@ -14,9 +14,9 @@ from bn_tutorial.training import History
 
 BINS = 40
 MOST_RECORDS = 120
-MOST_UNITS = 255  # a bar's height is a byte
-SATURATED = 4  # beyond, the sigmoid's gradient is below 0.02
-STYLE_COLORS = {"without BN": "plain", "naive BN": "naive", "fixed BN": "fixed"}  # of the style
+MOST_UNITS = 255  # since a bar's height is a byte
+SATURATED = 4  # beyond which the sigmoid's gradient is below 0.02
+STYLE_COLORS = {"without BN": "plain", "naive BN": "naive", "fixed BN": "fixed"}  # by network
 
 
 def slide_over_steps(histories: Mapping[str, History], language: str | None = None) -> Fragment:
@@ -26,15 +26,17 @@ def slide_over_steps(histories: Mapping[str, History], language: str | None = No
     mean over the test set. They share their axes.
 
     Args:
-        histories: by the networks' names, of one training.
-        language: "en", "zh", or None for the language of the page it is shown on, else English.
+        histories: What one training recorded, by the networks' names.
+        language: "en" or "zh"; None takes the language of the page, if it is one of these, and
+            English otherwise.
 
     Returns:
-        What Jupyter shows as HTML. Of many records it has 120, evenly spaced.
+        A fragment that Jupyter shows as HTML. Of many records it has 120, evenly spaced.
 
     Raises:
-        ValueError: no histories, nothing recorded, other steps or units in one than in another,
-            more than 255 units, numbers that are not finite; an unknown language.
+        ValueError: there are no histories, or nothing is recorded in one; they differ in steps or
+            units; there are more than 255 units, or numbers that are not finite; the language is
+            unknown.
     """
     _require_histories(histories)
     first = next(iter(histories.values()))
@@ -95,7 +97,7 @@ def _require_histories(histories: Mapping[str, History]) -> None:
 
 
 def _edges(inputs: list[np.ndarray]) -> np.ndarray:
-    """Of the bins: over all values, and at least from -5 to 5, so that ±4 is inside."""
+    """Edges of the bins, over all values and at least from -5 to 5, so that ±4 is inside."""
     low = min(-SATURATED - 1.0, *(values.min() for values in inputs))
     high = max(SATURATED + 1.0, *(values.max() for values in inputs))
     return np.linspace(np.floor(low), np.ceil(high), BINS + 1)
@@ -108,7 +110,7 @@ def _ticks(edges: np.ndarray) -> list[int]:
 
 
 def _counts(inputs: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """`[records, units]` → uint8 `[records, bins]`."""
+    """Numbers of units in each bin: `[records, units]` → uint8 `[records, bins]`."""
     return np.array([np.histogram(values, edges)[0] for values in inputs], np.uint8)
 
 
