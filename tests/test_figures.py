@@ -24,6 +24,16 @@ def histories(generator):
     }
 
 
+def notes(ax):
+    return [text.get_text() for text in ax.texts if text.get_text()]
+
+
+def whiskers(ax):
+    """The ends of each error bar, `[bars, 2, 2]`."""
+    bars = [item for item in ax.containers if isinstance(item, ErrorbarContainer)]
+    return np.array([segment for bar in bars for segment in bar.lines[2][0].get_segments()])
+
+
 def test_accuracy(histories):
     (ax,) = figures.plot_accuracy(histories, "title").axes
     for line, (name, history) in zip(ax.lines, histories.items(), strict=True):
@@ -40,33 +50,28 @@ def test_activation_inputs_share_their_axes_in_a_row(histories):
             np.testing.assert_array_equal(drawn, history.activation_inputs[:, unit])
 
 
-def test_digits(generator):
-    images = generator.uniform(size=(3, 784))
-    axes = figures.plot_digits(images, ["a", "b", "c"], "title").axes
-    np.testing.assert_array_equal(axes[1].images[0].get_array(), images[1].reshape(28, 28))
-    figures.plot_digits(images[:0], [], "none at all")
-
-
 def test_digits_are_described_as_far_as_they_are_drawn(generator):
-    figure = figures.plot_digits(generator.uniform(size=(12, 784)), np.arange(12), "title")
+    images = generator.uniform(size=(12, 784))
+    figure = figures.plot_digits(images, np.arange(12), "title")
     assert [ax.get_title() for ax in figure.axes] == [str(number) for number in range(10)]
     assert figure.get_label() == "title: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
+    drawn = figure.axes[1].images[0].get_array()
+    np.testing.assert_array_equal(drawn, images[1].reshape(28, 28))
+    figures.plot_digits(images[:3], ["a", "b", "c"], "fewer")
+    figures.plot_digits(images[:0], [], "none at all")
 
 
 def test_accuracy_by_batch_size():
     (ax,) = figures.plot_accuracy_by_batch_size({1: 0.1, 60: 0.9}, one_class=0.2).axes
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0.1], [60, 0.9]])
     np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[60, 0.2]])
-    assert ax.get_xscale() == "log"
 
 
 def test_smoothing():
     values, series = np.array([1.0, 3.0]), np.array([0.1, 0.4])
     (ax,) = figures.plot_smoothing(values, {0.9: series}, target=2.0).axes
-    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
-    np.testing.assert_array_equal(drawn["one batch"], values)
-    np.testing.assert_array_equal(drawn["decay 0.9"], series)
-    np.testing.assert_array_equal(drawn["population"], [2.0, 2.0])
+    drawn = [line.get_ydata() for line in ax.lines]
+    np.testing.assert_array_equal(drawn, [values, series, [2.0, 2.0]])
 
 
 def test_accuracy_bands(histories):
@@ -84,19 +89,19 @@ def test_rate_grid():
     grid = np.array([[0.1, 0.9, np.nan]])
     figure = figures.plot_rate_grid({"without BN": grid, "fixed BN": grid}, [1], [0.1, 1, 3], "t")
     for ax in figure.axes[:2]:
-        assert [text.get_text() for text in ax.texts] == ["0.10", "0.90", "×"]
+        assert notes(ax) == ["0.10", "0.90", "×"]
 
 
-def test_percentiles(generator):
+@pytest.mark.parametrize("names", [["without BN", "naive BN"], ["naive BN"]])
+def test_percentiles(names, generator):
     observations = generator.normal(size=(4, 3, 7))
     history = History(np.arange(4), np.zeros(4), np.zeros((4, 7)), observations)
-    axes = figures.plot_percentiles({"without BN": history, "naive BN": history}, 5, "t").axes
+    axes = figures.plot_percentiles(dict.fromkeys(names, history), 5, "title").axes
+    assert len(axes) == len(names)
     for ax in axes:
         drawn = np.array([line.get_ydata() for line in ax.lines]).T
         np.testing.assert_array_equal(drawn, observations[:, :, 5])
-    assert axes[0].get_ylim() == axes[1].get_ylim()
-    (ax,) = figures.plot_percentiles({"naive BN": history}, 5, "t").axes
-    np.testing.assert_array_equal(ax.lines[0].get_ydata(), observations[:, 0, 5])
+        assert ax.get_ylim() == axes[0].get_ylim()
 
 
 def test_population_estimates(histories):
@@ -116,43 +121,9 @@ def test_estimates_by_count():
 
 
 def test_accuracy_by_training_batch():
-    results = {"batch": {2: [0.5, 0.7], 60: [0.9]}, "precise": {2: [0.8], 60: [0.9]}}
-    results["batch"][60].append(0.8)
+    results = {"batch": {2: [0.5, 0.7], 60: [0.9, 0.8]}, "precise": {2: [0.8], 60: [0.9]}}
     (ax,) = figures.plot_accuracy_by_training_batch(results, 1000).axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.6, 0.85])
-
-
-def labels(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
-def test_networks_that_are_not_known_get_colors_of_their_own(histories):
-    history = histories["naive BN"]
-    three = {"mine": history, "naive BN": history, "yours": history}
-    (ax,) = figures.plot_accuracy(three, "title").axes
-    assert [line.get_color() for line in ax.lines] == ["C0", figures.COLORS["naive BN"], "C1"]
-    axes = np.reshape(figures.plot_activation_inputs(three).axes, (5, 3))
-    assert axes[0, 2].lines[0].get_color() == "C1"
-    (ax,) = figures.plot_accuracy_bands({("mine", "a"): [history]}, "title", ylim=(0, 1)).axes
-    assert ax.lines[0].get_color() == "C0"
-
-
-def test_every_series_is_drawn_however_many(histories):
-    """One more than there are colours, each with a look of its own."""
-    history = histories["naive BN"]
-    names = [str(number) for number in range(8)]
-    (ax,) = figures.plot_population_estimates({name: [history] for name in names}, {}).axes
-    assert len(labels(ax)) == len(names)
-    looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
-    assert len(looks) == len(names)
-    (ax,) = figures.plot_smoothing(np.zeros(2), {name: np.zeros(2) for name in names}, 0.0).axes
-    assert len(labels(ax)) == 1 + len(names) + 1
-    (ax,) = figures.plot_accuracy_by_training_batch({name: {2: [0.5]} for name in names}, 10).axes
-    assert len(labels(ax)) == len(names)
-    (ax,) = figures.plot_accuracy_bands(
-        {("naive BN", name): [history] for name in names}, "title", ylim=(0, 1)
-    ).axes
-    assert len(labels(ax)) == len(names)
 
 
 def test_accuracy_by_make_up():
@@ -162,7 +133,45 @@ def test_accuracy_by_make_up():
     np.testing.assert_allclose(mixed.get_xydata(), [[2, 0.6], [60, 0.9]])
     np.testing.assert_allclose(one_class.get_xydata(), [[2, 0.1]])
     np.testing.assert_allclose(population.get_ydata(), [0.97, 0.97])
-    assert [text.get_text() for text in ax.texts] == ["0.60", "0.90", "0.10"]
+    assert notes(ax) == ["0.60", "0.90", "0.10"]
+
+
+def test_networks_that_are_not_known_get_colors_of_their_own(histories):
+    history = histories["naive BN"]
+    three = {"mine": history, "naive BN": history, "yours": history}
+    (ax,) = figures.plot_accuracy(three, "title").axes
+    assert [line.get_color() for line in ax.lines] == ["C0", figures.COLORS["naive BN"], "C1"]
+    (ax,) = figures.plot_accuracy_bands({("mine", "a"): [history]}, "title", ylim=(0, 1)).axes
+    assert ax.lines[0].get_color() == "C0"
+
+
+NAMES = [str(number) for number in range(8)]  # one more than there are colours
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_series_differ_in_their_looks(marked):
+    styles = figures.series_styles(NAMES, marked)
+    assert list(styles) == NAMES
+    assert len({(style["color"], style["linestyle"]) for style in styles.values()}) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lambda one: figures.plot_population_estimates({name: [one] for name in NAMES}, {}),
+        lambda one: figures.plot_smoothing(np.zeros(2), dict.fromkeys(NAMES, np.zeros(2)), 0.0),
+        lambda one: figures.plot_accuracy_by_training_batch(
+            {name: {2: [0.5]} for name in NAMES}, 10
+        ),
+        lambda one: figures.plot_accuracy_bands(
+            {("naive BN", name): [one] for name in NAMES}, "title", ylim=(0, 1)
+        ),
+    ],
+)
+def test_every_series_is_drawn_however_many(plot, histories):
+    (ax,) = plot(histories["naive BN"]).axes
+    labels = " ".join(text.get_text() for text in ax.get_legend().get_texts())
+    assert all(re.search(rf"\b{name}\b", labels) for name in NAMES)
 
 
 def test_drift(generator):
@@ -174,17 +183,14 @@ def test_drift(generator):
     axes = np.reshape(figures.plot_drift(images, results).axes, (2, 2))
     strip = axes[0, 0].images[0].get_array()
     np.testing.assert_array_equal(strip[:, 28:56], images["as trained"][1].reshape(28, 28))
-    assert [text.get_text() for text in axes[0, 1].texts] == ["0.850", "0.700"]
+    assert notes(axes[0, 1]) == ["0.850", "0.700"]
     np.testing.assert_allclose([bar.get_width() for bar in axes[1, 1].patches], [0.1, 0.1])
-    whiskers = [c for c in axes[1, 1].containers if isinstance(c, ErrorbarContainer)]
-    ends = [whisker.lines[2][0].get_segments()[0][:, 0] for whisker in whiskers]
-    np.testing.assert_allclose(ends, [[0.1, 0.1], [0.0, 0.2]])
+    np.testing.assert_allclose(whiskers(axes[1, 1])[:, :, 0], [[0.1, 0.1], [0.0, 0.2]])
 
 
 def test_columns():
     (ax,) = figures.plot_columns(np.array([[1.0, 10], [3, 30]])).axes
-    texts = [text.get_text() for text in ax.texts if text.get_text()]
-    assert texts == ["1", "10", "3", "30", "mean 2\nvariance 1", "mean 20\nvariance 100"]
+    assert notes(ax) == ["1", "10", "3", "30", "mean 2\nvariance 1", "mean 20\nvariance 100"]
 
 
 def test_inputs_over_slope():
@@ -218,69 +224,20 @@ def test_shared_statistics():
     assert (patch.get_width(), patch.get_height()) == (1, 4)
 
 
-def test_difference_errors():
-    errors = {"float64": {0.1: 1e-5, 0.01: 1e-7}, "float32": {0.1: 1e-4}}
-    (ax,) = figures.plot_difference_errors(errors).axes
-    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0.1, 1e-5], [0.01, 1e-7]])
-    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-
-
-def test_accuracy_by_replicas():
-    results = {"precise": {1: [0.9, 0.94], 8: [0.8, 0.9]}, "batches": {1: [0.7], 8: [0.6]}}
-    (ax,) = figures.plot_accuracy_by_replicas(results, 64).axes
-    first, second = ax.get_lines()
-    np.testing.assert_allclose(first.get_ydata(), [0.92, 0.85])
-    np.testing.assert_allclose(second.get_ydata(), [0.7, 0.6])
-
-
-def test_populations(generator):
-    populations = generator.normal(size=[3, 5])
-    joined = populations.mean(axis=0)
-    (ax,) = figures.plot_populations(populations, joined, np.ones(5), units=4).axes
-    drawn = [line.get_ydata() for line in ax.get_lines() if line.get_marker() in "xo"]
-    np.testing.assert_allclose(drawn, (populations - joined)[:, :4])
-
-
-def test_all_reduce():
-    (ax,) = figures.plot_all_reduce({4: 0.001, 400: 0.002}, lambda size: 1e-3 + 0 * size).axes
-    model, measured = ax.get_lines()
-    np.testing.assert_allclose(measured.get_ydata(), [1, 2])  # milliseconds
-    np.testing.assert_allclose(model.get_ydata(), 1)
-
-
-def test_cost():
-    (ax,) = figures.plot_cost({"ring": {8: 0.1, 16: 0.2}, "tree": {8: 0.05, 16: 0.06}}).axes
-    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [10, 20])  # per cent
-
-
 def test_by_layer(generator):
     values = {"a": generator.uniform(1, 2, size=(3, 5)), "b": generator.uniform(1, 2, size=(2, 4))}
     figure = figures.plot_by_layer(values, "t", "layer", "norm", {"theory": np.ones(5)}, "log")
     (ax,) = figure.axes
-    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     np.testing.assert_array_equal(ax.lines[1].get_xdata(), [1, 2, 3, 4])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), values["a"].mean(axis=0))
+    np.testing.assert_array_equal(ax.lines[2].get_ydata(), np.ones(5))
 
 
 def test_growth():
     measured = {"ReLU": {30: {5: [2.0, 3.0], 60: [1.5, 1.5]}, 100: {5: [2.0, 2.2], 60: [1.4, 1.6]}}}
     (ax,) = figures.plot_growth(measured, {"ReLU": {5: 2.3, 60: 1.49}}).axes
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[5, 2.3], [60, 1.49]])
-    bars = [item for item in ax.containers if isinstance(item, ErrorbarContainer)]
-    np.testing.assert_allclose([bar.lines[0].get_ydata() for bar in bars], [[2.5, 1.5], [2.1, 1.5]])
-    np.testing.assert_allclose(bars[0].lines[2][0].get_segments()[0][:, 1], [2, 3])
-
-
-def test_accuracy_by_decay():
-    choices = {(p, r): 100 * p + r for p in (0.001, 0.003) for r in (0.1, 0.2)}
-    axes = figures.plot_accuracy_by_decay({"with BN": choices, "without BN": choices}).axes
-    np.testing.assert_allclose(axes[0].lines[1].get_xydata(), [[0.001, 0.3], [0.003, 0.5]])
-
-
-def test_along_gradient(generator):
-    ranges = {"a": {name: generator.uniform(1, 2, size=(3, 4)) for name in figures.COLORS}}
-    (ax,) = figures.plot_along_gradient(ranges, range(4)).axes
-    assert ax.get_yscale() == "log"
-    for line, (name, values) in zip(ax.lines, ranges["a"].items(), strict=True):
-        assert (line.get_label(), line.get_color()) == (name, figures.COLORS[name])
-        np.testing.assert_allclose(line.get_ydata(), values.mean(axis=0))
+    means = [line.get_ydata() for line in ax.lines[1:]]
+    np.testing.assert_allclose(means, [[2.5, 1.5], [2.1, 1.5]])
+    ends = [[2, 3], [1.5, 1.5], [2, 2.2], [1.4, 1.6]]
+    np.testing.assert_allclose(whiskers(ax)[:, :, 1], ends)

@@ -8,26 +8,37 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from bn_tutorial.figures.styles import COLORS, make_axes, make_panels, network_colors
+
+SAMPLES, POSITIONS, CHANNELS = 4, 4, 6
+# Width and height, in cells, of the numbers that share their statistics; and what they are.
+SHARED = {
+    "batch": (1, SAMPLES * POSITIONS, "one channel, all samples and positions"),
+    "layer": (CHANNELS, 1, "one position of one sample, all channels"),
+    "group": (CHANNELS // 2, POSITIONS, "half of the channels of one sample, all positions"),
+    "instance": (1, POSITIONS, "one channel of one sample, all positions"),
+    "RMS": (CHANNELS, 1, "as layer"),
+}
 
 
 def plot_columns(values: np.ndarray) -> Figure:
     """A batch as a grid: an arrow down each column, to the mean and the variance it gives.
 
     Args:
-        values: float `[batch, units]`, small enough to be read.
+        values: The batch, float `[batch, units]`, small enough to be read.
     """
     batch, units = values.shape
     figure, ax = plt.subplots(figsize=(1.5 * units + 2.5, 0.5 * batch + 1.6), layout="constrained")
     ax.imshow(np.zeros_like(values), cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         ax.text(column, row, f"{value:g}", ha="center", va="center")
+    color = COLORS["naive BN"]
     for column, (mean, variance) in enumerate(zip(values.mean(0), values.var(0), strict=True)):
-        arrow = {"arrowstyle": "-|>", "color": COLORS["naive BN"]}
-        ax.annotate("", (column + 0.3, batch - 0.3), (column + 0.3, -0.4), arrowprops=arrow)
-        below = {"ha": "center", "va": "top", "color": COLORS["naive BN"]}
-        ax.text(column, batch - 0.1, f"mean {mean:g}\nvariance {variance:g}", **below)
+        _draw_arrow(ax, (column + 0.3, -0.4), (column + 0.3, batch - 0.3), color, 1)
+        text = f"mean {mean:g}\nvariance {variance:g}"
+        ax.text(column, batch - 0.1, text, ha="center", va="top", color=color)
     ax.set_xticks(range(units), [f"unit {unit + 1}" for unit in range(units)])
     ax.set_yticks(range(batch), [f"sample {sample + 1}" for sample in range(batch)])
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
@@ -50,22 +61,20 @@ def plot_inputs_over_slope(
     """How activation inputs are spread, over the slope of the sigmoid they are fed to.
 
     Args:
-        activation_inputs: by network, float of any shape. What is beyond the limit is drawn at it.
-        limit: of the horizontal axis.
+        activation_inputs: Activation inputs by network, float of any shape.
+        limit: Where the horizontal axis ends; what is beyond is drawn there.
     """
-    title, size = (
-        "Where the inputs are, and where the sigmoid has a slope",
-        (5 * len(activation_inputs), 3.4),
-    )
-    ylabel = "share of the inputs; slope"
-    figure, axes = make_panels(title, activation_inputs, "activation input", ylabel, size)
+    title = "Where the inputs are, and where the sigmoid has a slope"
+    labels = ("activation input", "share of the inputs; slope")
+    size = (5 * len(activation_inputs), 3.4)
+    figure, axes = make_panels(title, activation_inputs, labels, size)
     z = np.linspace(-limit, limit, 400)
     slope = np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))) ** 2
-    colors = network_colors(activation_inputs)
-    for ax, (name, inputs) in zip(axes, activation_inputs.items(), strict=True):
-        clipped, bins = np.clip(np.ravel(inputs), -limit, limit), np.arange(-limit, limit + 1)
-        style = {"color": colors[name], "alpha": 0.7, "label": "inputs"}
-        ax.hist(clipped, bins, weights=np.full(clipped.size, 1 / clipped.size), **style)
+    bins = np.arange(-limit, limit + 1)
+    for ax, (name, color) in zip(axes, network_colors(activation_inputs).items(), strict=True):
+        inputs = np.clip(np.ravel(activation_inputs[name]), -limit, limit)
+        shares = np.full(inputs.size, 1 / inputs.size)
+        ax.hist(inputs, bins, weights=shares, color=color, alpha=0.7, label="inputs")
         ax.plot(z, slope, color="black", label="slope of the sigmoid")
     axes[-1].legend(loc="upper right", fontsize=9)
     return figure
@@ -75,16 +84,15 @@ def plot_step_at_right_angle(weights: np.ndarray, step: np.ndarray) -> Figure:
     """One step of gradient descent on the weights of a unit before BN, in the plane of the two.
 
     Args:
-        weights: float `[inputs]`.
-        step: float `[inputs]`: what is added to them.
+        weights: Weights of the unit, float `[inputs]`.
+        step: What is added to them, float `[inputs]`.
     """
     length = np.linalg.norm(weights)
     along = step @ weights / length
     across = np.sqrt(max(step @ step - along**2, 0))
     title = "The step is at right angles to the weights"
-    limits = {"xlim": (-0.05 * length, 1.25 * length), "ylim": (-0.15 * length, 1.15 * length)}
-    figure, ax = make_axes(title, "along the weights", "across them", (6.5, 4.2), **limits)
-    ax.set_aspect("equal")
+    figure, ax = make_axes(title, "along the weights", "across them", (6.5, 4.2), aspect="equal")
+    ax.set(xlim=(-0.05 * length, 1.25 * length), ylim=(-0.15 * length, 1.15 * length))
     angle, label = np.linspace(-0.3, 1.2, 200), f"all weights of length {length:.2f}"
     ax.plot(length * np.cos(angle), length * np.sin(angle), ":", color="0.5", label=label)
     ends = {
@@ -93,8 +101,8 @@ def plot_step_at_right_angle(weights: np.ndarray, step: np.ndarray) -> Figure:
         "weights after the step": ((0, 0), (length + along, across), "#009E73"),
     }
     for name, (tail, head, color) in ends.items():
-        ax.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2})
-        size = np.hypot(head[0] - tail[0], head[1] - tail[1])
+        _draw_arrow(ax, tail, head, color, 2)
+        size = np.hypot(*np.subtract(head, tail))
         ax.plot([], [], color=color, label=f"{name}, length {size:.2f}")
     figure.legend(loc="outside right upper", fontsize=9)
     return figure
@@ -106,18 +114,19 @@ def plot_two_graphs() -> Figure:
     for ax, name in zip(axes, ("training", "prediction"), strict=True):
         ax.set(title=f"the graph for {name}", xlim=(0, 10), ylim=(0, 8))
         ax.axis("off")
-        _draw_box(ax, (3, 7), "inputs")
-        _draw_box(ax, (3, 5), "matrix product")
-        _draw_box(ax, (3, 2.6), "normalise,\nscale, shift")
-        _draw_box(ax, (3, 0.6), "sigmoid")
+        boxes = {7: "inputs", 5: "matrix product", 2.6: "normalise,\nscale, shift", 0.6: "sigmoid"}
+        for height, text in boxes.items():
+            _draw_box(ax, (3, height), text)
         _draw_box(ax, (7.8, 2.6), "pop_mean,\npop_var", COLORS["fixed BN"])
         for upper, lower in ((6.5, 5.5), (4.5, 3.3), (1.9, 1.1)):
             _draw_arrow(ax, (3, upper), (3, lower))
     _draw_box(axes[0], (7.8, 5), "mean and variance\nof the batch", COLORS["naive BN"])
     _draw_arrow(axes[0], (4.5, 5), (5.9, 5))
     _draw_arrow(axes[0], (6.2, 4.3), (4.4, 3.1))
-    _draw_arrow(axes[0], (7.8, 4.3), (7.8, 3.3), "assign")
-    _draw_arrow(axes[1], (6.4, 2.6), (4.5, 2.6), "read")
+    _draw_arrow(axes[0], (7.8, 4.3), (7.8, 3.3))
+    _draw_arrow(axes[1], (6.4, 2.6), (4.5, 2.6))
+    for ax, place, text in ((axes[0], (7.95, 3.95), "assign"), (axes[1], (5.6, 2.75), "read")):
+        ax.text(*place, text, color="0.3", ha="left", va="bottom", fontsize=9)
     figure.set_label(
         "Two diagrams of one layer: inputs, matrix product, normalise, sigmoid. The graph for "
         "training takes the mean and the variance of the batch, normalises by them, and assigns "
@@ -127,18 +136,46 @@ def plot_two_graphs() -> Figure:
 
 
 def _draw_box(ax: Axes, center: tuple[float, float], text: str, color: str = "black") -> None:
-    style = {
-        "boxstyle": "round,pad=0.4",
-        "facecolor": "white",
-        "edgecolor": color,
-        "linewidth": 1.5,
-    }
+    style = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": color, "lw": 1.5}
     ax.text(*center, text, ha="center", va="center", color=color, bbox=style)
 
 
 def _draw_arrow(
-    ax: Axes, tail: tuple[float, float], head: tuple[float, float], text: str = ""
+    ax: Axes,
+    tail: tuple[float, float],
+    head: tuple[float, float],
+    color: str = "0.3",
+    width: float = 1.5,
 ) -> None:
-    ax.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "color": "0.3", "lw": 1.5})
-    middle = (tail[0] + head[0]) / 2 + 0.15, (tail[1] + head[1]) / 2 + 0.15
-    ax.text(*middle, text, color="0.3", ha="left", va="bottom", fontsize=9)
+    ax.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "color": color, "lw": width})
+
+
+def plot_shared_statistics(*kinds: str) -> Figure:
+    """Which numbers share their statistics: batch normalization and its neighbours.
+
+    Each grid is a batch: a row for each position of each sample, a column for each channel.
+
+    Args:
+        kinds: Some of "batch", "layer", "group", "instance", "RMS"; all, if none is named.
+    """
+    shared = {kind: SHARED[kind] for kind in kinds or SHARED}
+    names = [f"{kind}:\n{width * height} numbers" for kind, (width, height, _) in shared.items()]
+    title = "Coloured: the numbers that share their statistics"
+    figure, axes = make_panels(title, names, ("channels", ""), (1.2 + 1.8 * len(shared), 4.2))
+    rows = SAMPLES * POSITIONS
+    for ax, (width, height, _) in zip(axes, shared.values(), strict=True):
+        for row in range(rows + 1):
+            ax.axhline(row, color="0.8" if row % POSITIONS else "0.2", linewidth=1)
+        for column in range(CHANNELS + 1):
+            ax.axvline(column, color="0.8", linewidth=1)
+        ax.add_patch(Rectangle((0, 0), width, height, facecolor=COLORS["naive BN"], alpha=0.55))
+        ax.set(xlim=(0, CHANNELS), ylim=(rows, 0), xticks=[])
+        ax.grid(visible=False)
+    middles = [POSITIONS * (sample + 0.5) for sample in range(SAMPLES)]
+    axes[0].set_yticks(middles, [f"sample {sample + 1}" for sample in range(SAMPLES)])
+    words = "; ".join(f"{kind}: {words}" for kind, (_, _, words) in shared.items())
+    figure.set_label(
+        f"A grid for each kind: {SAMPLES} samples with {POSITIONS} positions (rows) by {CHANNELS} "
+        f"channels (columns). {words}."
+    )
+    return figure

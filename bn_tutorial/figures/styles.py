@@ -1,8 +1,8 @@
-"""Colours and lines that mean the same in every figure."""
+"""Colours, lines and axes that mean the same in every figure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -19,6 +19,7 @@ COLORS = {
 }
 SERIES_COLORS = ("#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", ":", "-.")
+MARKERS = "os^Dv"
 
 
 def network_colors(names: Iterable[str]) -> dict[str, str]:
@@ -27,14 +28,18 @@ def network_colors(names: Iterable[str]) -> dict[str, str]:
     return {name: COLORS.get(name) or next(others) for name in dict.fromkeys(names)}
 
 
-def series_styles(names: Iterable[object]) -> dict[object, dict[str, str]]:
+def series_styles(names: Iterable[object], marked: bool = False) -> dict[object, dict[str, str]]:
     """Colour and line for each of any number of series, as options of `Axes.plot`.
 
-    Seven colours and four kinds of line: the first 28 differ from one another.
+    Seven colours and four kinds of line: the first 28 differ from one another. Where they are
+    `marked`, each series has a marker, too.
     """
-    styles = cycle(zip(cycle(SERIES_COLORS), cycle(LINE_STYLES), strict=False))
-    pairs = zip(dict.fromkeys(names), styles, strict=False)
-    return {name: {"color": color, "linestyle": line} for name, (color, line) in pairs}
+    options = {"color": SERIES_COLORS, "linestyle": LINE_STYLES}
+    if marked:
+        options["marker"] = MARKERS
+    looks = zip(*map(cycle, options.values()), strict=False)
+    styles = zip(dict.fromkeys(names), looks, strict=False)
+    return {name: dict(zip(options, look, strict=True)) for name, look in styles}
 
 
 def make_axes(
@@ -48,39 +53,53 @@ def make_axes(
 
 def make_panels(
     title: str,
-    names: Iterable[str],
-    xlabel: str,
-    ylabel: str,
+    names: Collection[str],
+    labels: tuple[str, str],
     size: tuple[float, float],
     **settings: object,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `size` inches with a panel for each name, side by side, and one y-axis."""
-    names = list(names)
-    figure, (axes,) = plt.subplots(
-        1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
+    figure = plt.figure(figsize=size, layout="constrained")
+    (axes,) = figure.subplots(1, len(names), sharey=True, squeeze=False)
     for ax, name in zip(axes, names, strict=True):
-        ax.set(title=name, xlabel=xlabel, **settings)
-    axes[0].set_ylabel(ylabel)
+        ax.set(title=name, xlabel=labels[0], **settings)
+    axes[0].set_ylabel(labels[1])
     figure.suptitle(title)
     return figure, list(axes)
 
 
-def mark(ax: Axes, values: Sequence[float]) -> None:
-    """Ticks at these values of the x-axis, and nowhere else."""
-    ax.set_xticks(values, [f"{value:g}" for value in values])
-    ax.minorticks_off()
-
-
-def draw_band(ax: Axes, x: np.ndarray, values: np.ndarray, **style: str) -> None:
-    """The mean of several seeds, and a band from the lowest to the highest.
+def draw_band(ax: Axes, x: Sequence[float], values: np.ndarray, **style: object) -> None:
+    """Draw the mean of several seeds, and a band from the lowest to the highest.
 
     Args:
-        ax: to draw on.
-        x: `[points]`.
-        values: float `[seeds, points]`.
-        style: options of `Axes.plot`.
+        ax: Axes to draw on.
+        x: Places on the horizontal axis, `[points]`.
+        values: Values above them, float `[seeds, points]`.
+        style: Options of `Axes.plot`.
     """
     (line,) = ax.plot(x, values.mean(axis=0), **style)
     low, high = values.min(axis=0), values.max(axis=0)
     ax.fill_between(x, low, high, color=line.get_color(), alpha=0.22, linewidth=0)
+
+
+def draw_bands(
+    ax: Axes, results: Mapping[str, Mapping[float, Sequence[float]]], label: str
+) -> None:
+    """Draw a band for each series, by series and x; `label` is a template with the name in `{}`."""
+    for name, style in series_styles(results, marked=True).items():
+        values = np.array(list(results[name].values())).T
+        draw_band(ax, list(results[name]), values, label=label.format(name), **style)
+
+
+def mark(ax: Axes, values: Iterable[float]) -> None:
+    """Put ticks at these values of the x-axis, and nowhere else."""
+    values = sorted(values)
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.minorticks_off()
+
+
+def show_image(ax: Axes, image: np.ndarray, title: str, cmap: str = "gray_r") -> None:
+    """Draw one or more images, float `[28, width]` in [0, 1], without ticks."""
+    ax.imshow(image, cmap=cmap, vmin=0, vmax=1)
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.grid(visible=False)
