@@ -71,13 +71,10 @@ def start(seed: int, source: str = "auto", devices: int = 1) -> Datasets:
     keras.utils.set_random_seed(seed)
     plt.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "figure.dpi": 90})
     describe_figures()
-    versions = {
-        "Python": platform.python_version(),
-        "TensorFlow": tf.__version__,
-        "Keras": keras.__version__,
-        "NumPy": np.__version__,
-    }
-    print(", ".join(f"{name} {version}" for name, version in versions.items()) + f"; seed {seed}")
+    print(
+        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, "
+        f"Keras {keras.__version__}, NumPy {np.__version__}; seed {seed}"
+    )
     data = load_mnist(source=source, seed=seed)
     parts = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
@@ -115,11 +112,11 @@ def describe_figures() -> None:
     if shell is not None:
         plt.switch_backend(plt.get_backend())  # which registers a formatter without description
         png = shell.display_formatter.formatters["image/png"]
-        png.for_type(Figure, lambda figure: (print_figure(figure, base64=True), _alt(figure)))
+        png.for_type(Figure, _png_with_description)
 
 
-def _alt(figure: Figure) -> dict[str, str]:
-    return {"alt": describe(figure)}
+def _png_with_description(figure: Figure) -> tuple[str, dict[str, str]]:
+    return print_figure(figure, base64=True), {"alt": describe(figure)}
 
 
 def describe(figure: Figure) -> str:

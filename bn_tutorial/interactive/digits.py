@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
@@ -59,12 +61,15 @@ def draw_a_digit(
         "seed": seed,
         "limits": _limits(network, images),
     }
-    answers = _three_answers(network, np.roll(images, -start, axis=0))
+    others = np.roll(images, -start, axis=0)
+    answers = {
+        "naive_alone": batch_logits(network, others[:1])[0],
+        "naive": batch_logits(network, others)[0],
+        "fixed": network(others[:1], is_training=False).numpy()[0],
+    }
     words = {name: int(logits.argmax()) for name, logits in answers.items()}
-    picture = _picture(images[start], answers)
-    return make_fragment(
-        "draw-a-digit", data, picture, {"label": classes[start], **words}, language
-    )
+    words["label"] = classes[start]
+    return make_fragment("draw-a-digit", data, _picture(images[start], answers), words, language)
 
 
 def batch_logits(network: BatchNormNetwork, images: np.ndarray) -> np.ndarray:
@@ -96,12 +101,10 @@ def _choose_images(dataset: Dataset, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     chosen = []
     for label in range(CLASSES):
-        (candidates,) = np.nonzero(dataset.classes == label)
-        if len(candidates) < OF_EACH_CLASS:
-            raise ValueError(
-                f"dataset must have {OF_EACH_CLASS} images of each class, "
-                f"found {len(candidates)} of class {label}"
-            )
+        candidates = np.flatnonzero(dataset.classes == label)
+        if (found := len(candidates)) < OF_EACH_CLASS:
+            expected = f"{OF_EACH_CLASS} images of each class"
+            raise ValueError(f"dataset must have {expected}, found {found} of class {label}")
         chosen.append(generator.choice(candidates, OF_EACH_CLASS, replace=False))
     return np.concatenate(chosen)
 
@@ -116,45 +119,23 @@ def _telling_pick(network: BatchNormNetwork, images: np.ndarray, classes: np.nda
 
 def _numbers(network: BatchNormNetwork) -> list[np.ndarray]:
     """All numbers of the network in the order in which the script reads them, each flat."""
-    numbers = []
+    variables = []
     for layer in network.layers:
-        statistics = layer.batch_norm
-        numbers += [layer.weights, statistics.gamma, statistics.beta]
-        numbers += [statistics.pop_mean, statistics.pop_var]
-    numbers += [network.output_weights, network.output_biases]
-    return [variable.numpy().ravel() for variable in numbers]
+        norm = layer.batch_norm
+        variables += [layer.weights, norm.gamma, norm.beta, norm.pop_mean, norm.pop_var]
+    variables += [network.output_weights, network.output_biases]
+    return [variable.numpy().ravel() for variable in variables]
 
 
 def _shorten_zeros(pixels: np.ndarray) -> bytes:
-    """Each run of zeros becomes a zero and its length, up to 255."""
-    values = np.ravel(pixels)
-    shortened = bytearray()
-    position = 0
-    while position < len(values):
-        if values[position]:
-            shortened.append(values[position])
-            position += 1
-            continue
-        ends = np.flatnonzero(values[position : position + 255])
-        length = int(ends[0]) if len(ends) else len(values[position : position + 255])
-        shortened += bytes([0, length])
-        position += length
-    return bytes(shortened)
+    """Replace each run of zeros by a zero and its length, up to 255."""
+    return re.sub(rb"\0{1,255}", lambda run: bytes([0, len(run[0])]), pixels.tobytes())
 
 
 def _limits(network: BatchNormNetwork, images: np.ndarray) -> list[int]:
     """The colour scale of each layer: 99 of 100 activation inputs are within plus or minus it."""
     fed = network.all_activation_inputs(images, is_training=False)
     return [int(np.ceil(np.percentile(np.abs(inputs), 99))) for inputs in fed]
-
-
-def _three_answers(network: BatchNormNetwork, images: np.ndarray) -> dict[str, np.ndarray]:
-    """The logits of the first image: by batch statistics alone and with all others, and fixed."""
-    return {
-        "naive_alone": batch_logits(network, images[:1])[0],
-        "naive": batch_logits(network, images)[0],
-        "fixed": network(images[:1], is_training=False).numpy()[0],
-    }
 
 
 def _picture(image: np.ndarray, answers: dict[str, np.ndarray]) -> Figure:

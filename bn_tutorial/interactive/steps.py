@@ -52,25 +52,18 @@ def slide_over_steps(histories: Mapping[str, History], language: str | None = No
         "high": float(edges[-1]),
         "ticks": _ticks(edges),
         "networks": {
-            name: _numbers(name, inputs[name], history.test_accuracy[kept], edges)
+            name: {
+                "color": STYLE_COLORS.get(name, "other"),
+                "counts": encode_bytes(_counts(inputs[name], edges).tobytes()),
+                "accuracy": history.test_accuracy[kept].astype(float).round(4).tolist(),
+                "beyond": (np.abs(inputs[name]) > SATURATED).sum(axis=1).tolist(),
+            }
             for name, history in histories.items()
         },
     }
     last = f"{data['steps'][-1]:,}"
     values = {"units": data["units"], "last": last, "ranges": _ranges(inputs)}
     return make_fragment("slide-over-steps", data, _picture(inputs, edges, last), values, language)
-
-
-def _numbers(
-    name: str, inputs: np.ndarray, accuracy: np.ndarray, edges: np.ndarray
-) -> dict[str, object]:
-    """What the script reads of one network: `inputs` `[records, units]`, `accuracy` `[records]`."""
-    return {
-        "color": STYLE_COLORS.get(name, "other"),
-        "counts": encode_bytes(_counts(inputs, edges).tobytes()),
-        "accuracy": accuracy.astype(float).round(4).tolist(),
-        "beyond": _beyond(inputs).tolist(),
-    }
 
 
 def _require_histories(histories: Mapping[str, History]) -> None:
@@ -81,10 +74,8 @@ def _require_histories(histories: Mapping[str, History]) -> None:
         inputs = history.activation_inputs
         if not len(history.steps):
             raise ValueError(f'the history of "{name}" must hold a record, found none')
-        if inputs.shape[1] > MOST_UNITS:
-            raise ValueError(
-                f'"{name}" must have up to {MOST_UNITS} units, found {inputs.shape[1]}'
-            )
+        if (units := inputs.shape[1]) > MOST_UNITS:
+            raise ValueError(f'"{name}" must have up to {MOST_UNITS} units, found {units}')
         if not np.isfinite(inputs).all() or not np.isfinite(history.test_accuracy).all():
             raise ValueError(f'the records of "{name}" must be finite numbers, found NaN or inf')
         alike = inputs.shape == first.activation_inputs.shape
@@ -114,11 +105,6 @@ def _counts(inputs: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.array([np.histogram(values, edges)[0] for values in inputs], np.uint8)
 
 
-def _beyond(inputs: np.ndarray) -> np.ndarray:
-    """How many units are saturated, at each record."""
-    return (np.abs(inputs) > SATURATED).sum(axis=1)
-
-
 def _ranges(inputs: Mapping[str, np.ndarray]) -> str:
     """Where each network's values end up, in words that need no language."""
     ends = {name: values[-1] for name, values in inputs.items()}
@@ -130,10 +116,11 @@ def _picture(inputs: Mapping[str, np.ndarray], edges: np.ndarray, last: str) -> 
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots(2, len(inputs), sharex=True, squeeze=False)
     colors = network_colors(inputs)
-    for column, (name, values) in enumerate(inputs.items()):
-        for row, (when, record) in enumerate((("before step 1", 0), (f"after step {last}", -1))):
-            ax = axes[row, column]
+    for column, (name, values) in zip(axes.T, inputs.items(), strict=True):
+        for ax, when, record in zip(
+            column, ("before step 1", f"after step {last}"), (0, -1), strict=True
+        ):
             ax.hist(values[record], edges, color=colors[name])
             ax.set(title=f"{name}, {when}", ylabel="units")
-        axes[-1, column].set_xlabel("activation input")
+        column[-1].set_xlabel("activation input")
     return figure
