@@ -239,12 +239,7 @@ class JaxScan:
         self.jnp = jnp
         images, classes = jnp.asarray(data.train.images), jnp.asarray(data.train.classes)
         test_images, test_classes = jnp.asarray(data.test.images), jnp.asarray(data.test.classes)
-        self.networks = [
-            ([jnp.asarray(matrix) for matrix in matrices],
-             [jnp.zeros(matrix.shape[1]) for matrix in matrices],
-             [jnp.ones(matrix.shape[1]) for matrix in matrices[:-1]] * with_bn)
-            for matrices, with_bn in networks
-        ]  # fmt: skip
+        self.networks = [self.variables(matrices, with_bn) for matrices, with_bn in networks]
 
         def forward(network, images):
             (*hidden, last), (*shifts, b), scales = network
@@ -278,6 +273,11 @@ class JaxScan:
 
         self.run = jax.jit(lambda networks, indices: jax.lax.scan(step, networks, indices)[0])
         self.run_measurement = jax.jit(measure)
+
+    def variables(self, matrices, with_bn):
+        shifts = [self.jnp.zeros(matrix.shape[1]) for matrix in matrices]
+        scales = [self.jnp.ones(matrix.shape[1]) for matrix in matrices[:-1]] * with_bn
+        return [self.jnp.asarray(matrix) for matrix in matrices], shifts, scales
 
     def train(self, indices):
         import jax

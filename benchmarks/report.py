@@ -31,10 +31,8 @@ GROWTH = {"steps": (1000, 2000, 4000), "width": (100, 400, 1600), "networks": (1
 def run(name: str, **options: int) -> dict | None:
     """One run in a process of its own; None if its library is not installed."""
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run_contender", name, *arguments],
-        cwd=FOLDER.parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.run_contender", name, *arguments]
+    process = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(f"{name} failed:\n{process.stderr[-2000:]}")
     result = json.loads(process.stdout.splitlines()[-1])

@@ -24,11 +24,10 @@ def make(*arguments, **environment):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     for name in ("IPYTHONDIR", "KERAS_HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME"):
         inherited.pop(name, None)
-    return subprocess.run(
-        # Never set up anew: other tests run in that environment.
-        ["make", "--no-print-directory", "--old-file=.venv/installed", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, env=inherited | environment,
-    )  # fmt: skip
+    # Never set up anew: other tests run in that environment.
+    options = ["--no-print-directory", "--old-file=.venv/installed"]
+    command, environment = ["make", *options, *map(str, arguments)], inherited | environment
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture

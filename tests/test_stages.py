@@ -21,10 +21,9 @@ def run_stages(tmp_path):
     def run(*stages, **environment):
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
         inherited.pop("BN_TUTORIAL_BROWSER", None)
-        return subprocess.run(
-            [sys.executable, STAGES, *stages], cwd=tmp_path, capture_output=True, text=True,
-            env=inherited | environment,
-        )  # fmt: skip
+        command, environment = [sys.executable, STAGES, *stages], inherited | environment
+        options = {"cwd": tmp_path, "env": environment}
+        return subprocess.run(command, capture_output=True, text=True, **options)
 
     return run
 

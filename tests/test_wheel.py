@@ -21,10 +21,9 @@ def wheel(tmp_path_factory):
     shutil.copytree(ROOT / "bn_tutorial", source / "bn_tutorial")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    command = [*build, "--outdir", folder, source]
+    subprocess.run(command, check=True, capture_output=True, text=True)
     (path,) = folder.glob("bn_tutorial-*.whl")
     return path
 
