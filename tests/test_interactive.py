@@ -15,6 +15,7 @@ from bn_tutorial.interactive.digits import _shorten_zeros, batch_logits
 from bn_tutorial.interactive.fragments import encode_half_floats, read_texts
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.training import History
+from tests.variables import unchanged
 
 
 @pytest.fixture
@@ -86,12 +87,9 @@ def test_without_scripts_there_is_a_picture_and_a_sentence(make):
     assert "<style" not in text  # where styles are dropped, their text may stay
 
 
-def test_scripts_cannot_end_early(make):
-    assert make().html.count("</script>") == 2
-
-
-def test_it_is_shown_as_html_and_has_no_address(make):
+def test_it_is_shown_as_html_whose_scripts_cannot_end_early(make):
     fragment = make()
+    assert fragment.html.count("</script>") == 2
     assert fragment._repr_html_() == fragment.html
     assert repr(fragment) == f"Fragment(kind={fragment.kind!r})"
     assert f'<div class="bn-tutorial" data-bn-tutorial="{fragment.kind}">' in fragment.html
@@ -134,14 +132,10 @@ def test_weights_are_rounded_to_float16_and_no_further(network, digits, generato
     encoded = base64.b64decode(data_of(draw_a_digit(network, digits.test))["weights"])
     numbers = np.frombuffer(encoded, "<f2")
     assert len(numbers) == 90_210
-    first = network.layers[0]
-    np.testing.assert_array_equal(
-        numbers[:78_400].reshape(784, 100), first.weights.numpy().astype(np.float16)
-    )
-    statistics = first.batch_norm
-    order = [statistics.gamma, statistics.beta, statistics.pop_mean, statistics.pop_var]
-    expected = np.concatenate([variable.numpy() for variable in order]).astype(np.float16)
-    np.testing.assert_array_equal(numbers[78_400:78_800], expected)
+    first, norm = network.layers[0], network.layers[0].batch_norm
+    order = [first.weights, norm.gamma, norm.beta, norm.pop_mean, norm.pop_var]
+    expected = np.concatenate([np.ravel(variable) for variable in order]).astype(np.float16)
+    np.testing.assert_array_equal(numbers[:78_800], expected)
     np.testing.assert_array_equal(numbers[-10:], network.output_biases.numpy().astype(np.float16))
 
 
@@ -172,14 +166,11 @@ def test_six_images_of_each_class(network, digits):
 
 def test_batch_logits_are_naive_bn_and_change_nothing(network, digits):
     naive = networks.NaiveBatchNormNetwork(networks.initial_weights(0))
-    before = [variable.numpy() for variable in network.variables]
     images = digits.test.images[:20]
-    np.testing.assert_allclose(
-        batch_logits(network, images), naive(images, is_training=True), rtol=1e-4, atol=1e-4
-    )
-    draw_a_digit(network, digits.test)
-    for variable, value in zip(network.variables, before, strict=True):
-        np.testing.assert_array_equal(variable, value)
+    with unchanged(network.variables):
+        found = batch_logits(network, images)
+        draw_a_digit(network, digits.test)
+    np.testing.assert_allclose(found, naive(images, is_training=True), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ from bn_tutorial.networks import (
     build_graph,
     initial_weights,
 )
+from tests.variables import assert_all_close, values
 
-ALL = pytest.mark.parametrize("kind", [PlainNetwork, NaiveBatchNormNetwork, BatchNormNetwork])
+KINDS = [PlainNetwork, NaiveBatchNormNetwork, BatchNormNetwork]
+ALL = pytest.mark.parametrize("kind", KINDS)
 
 
 def sigmoid(z):
@@ -35,10 +37,11 @@ def images(generator):
     return generator.uniform(size=(30, 784)).astype(np.float32)
 
 
-def disturb(network, generator):
-    """Move every variable off its start, as training would; the variances stay positive."""
+def disturbed(network, generator):
+    """The network, each variable moved as by training; the variances stay positive."""
     for variable in network.variables:
         variable.assign_add(generator.uniform(0, 0.3, size=variable.shape).astype(np.float32))
+    return network
 
 
 class TestInitialWeights:
@@ -48,6 +51,11 @@ class TestInitialWeights:
         assert all(matrix.dtype == np.float32 for matrix in weights)
         assert abs(weights[0].mean()) < 0.02
         assert abs(weights[0].std() - 1) < 0.02
+        assert_all_close(initial_weights(3, deviation=0.1), [0.1 * w for w in weights], rtol=1e-6)
+
+    def test_he_is_normal_of_variance_two_over_inputs(self):
+        for matrix in initial_weights(scheme="he", layer_sizes=(784, 400, 300)):
+            assert matrix.std() == pytest.approx(np.sqrt(2 / matrix.shape[0]), rel=0.02)
 
     def test_glorot_is_uniform_within_its_limit(self):
         for matrix in initial_weights(scheme="glorot"):
@@ -68,8 +76,7 @@ class TestInitialWeights:
 
 class TestNetworks:
     def test_without_bn(self, images, generator):
-        network = PlainNetwork(initial_weights(scheme="glorot"))
-        disturb(network, generator)
+        network = disturbed(PlainNetwork(initial_weights(scheme="glorot")), generator)
         (w1, b1), (w2, b2) = ((layer.weights, layer.biases) for layer in network.layers)
         z2 = sigmoid(images @ w1.numpy() + b1) @ w2.numpy() + b2
         logits = sigmoid(z2) @ network.output_weights.numpy() + network.output_biases
@@ -78,8 +85,7 @@ class TestNetworks:
 
     @pytest.mark.parametrize("is_training", [True, False])
     def test_naive_bn_uses_the_batch_always(self, images, generator, is_training):
-        network = NaiveBatchNormNetwork(initial_weights())
-        disturb(network, generator)
+        network = disturbed(NaiveBatchNormNetwork(initial_weights()), generator)
         outputs = images.astype(np.float64)
         for layer in network.layers:
             z = layer.gamma * normalize(outputs @ layer.weights.numpy()) + layer.beta
@@ -92,9 +98,10 @@ class TestNetworks:
         naive, fixed = NaiveBatchNormNetwork(weights), BatchNormNetwork(weights)
         np.testing.assert_allclose(fixed(images, True), naive(images, True), rtol=1e-4, atol=1e-4)
 
-    def test_fixed_bn_predicts_from_the_population(self, images, generator):
-        network = BatchNormNetwork(initial_weights())
-        disturb(network, generator)
+    def test_fixed_bn_predicts_from_the_population_whoever_shares_the_batch(
+        self, images, generator
+    ):
+        network = disturbed(BatchNormNetwork(initial_weights()), generator)
         outputs = images
         for layer in network.layers:
             bn = layer.batch_norm
@@ -103,16 +110,11 @@ class TestNetworks:
             outputs = sigmoid(z)
         found = network.activation_inputs(images, is_training=False)
         np.testing.assert_allclose(found, z, rtol=1e-3, atol=1e-3)
-
-    def test_fixed_bn_does_not_care_about_company(self, images, generator):
-        network = BatchNormNetwork(initial_weights())
-        disturb(network, generator)
         alone = np.concatenate([network(image[np.newaxis], False) for image in images])
         np.testing.assert_allclose(alone, network(images, False), rtol=1e-4, atol=1e-4)
 
     def test_naive_bn_alone_answers_what_its_weights_foretell(self, images, generator):
-        network = NaiveBatchNormNetwork(initial_weights())
-        disturb(network, generator)
+        network = disturbed(NaiveBatchNormNetwork(initial_weights()), generator)
         expected = sigmoid(network.layers[1].beta.numpy()) @ network.output_weights.numpy()
         expected += network.output_biases
         for image in images:
@@ -134,29 +136,19 @@ class TestNetworks:
             kind([np.zeros((4, 6))])
 
     def test_no_bias_before_bn(self):
-        weights = initial_weights()
-        sizes = {
-            kind: sum(
-                variable.shape.num_elements() for variable in kind(weights).trainable_variables
-            )
-            for kind in (PlainNetwork, NaiveBatchNormNetwork, BatchNormNetwork)
-        }
-        assert sizes[PlainNetwork] == 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10
-        assert sizes[NaiveBatchNormNetwork] == sizes[PlainNetwork] + 2 * 100
-        assert sizes[BatchNormNetwork] == sizes[NaiveBatchNormNetwork]
+        networks = [kind(initial_weights()) for kind in KINDS]
+        plain, naive, fixed = (sum(map(tf.size, one.trainable_variables)) for one in networks)
+        assert plain == 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10
+        assert naive == fixed == plain + 2 * 100
 
 
 class TestNoisyBatchNormNetwork:
-    def test_without_noise_it_is_naive_bn(self, images):
+    @pytest.mark.parametrize(("noise", "is_training"), [(0.0, True), (2.0, False)])
+    def test_without_noise_and_outside_training_it_is_naive_bn(self, images, noise, is_training):
         weights = initial_weights()
-        noisy, naive = NoisyBatchNormNetwork(weights, noise=0.0), NaiveBatchNormNetwork(weights)
-        np.testing.assert_array_equal(noisy(images, True), naive(images, True))
-
-    def test_outside_training_there_is_no_noise(self, images):
-        weights = initial_weights()
-        noisy, naive = NoisyBatchNormNetwork(weights, noise=2.0), NaiveBatchNormNetwork(weights)
-        np.testing.assert_array_equal(noisy(images, False), naive(images, False))
-        assert noisy.layers[0].step.numpy() == 0
+        noisy, naive = NoisyBatchNormNetwork(weights, noise), NaiveBatchNormNetwork(weights)
+        np.testing.assert_array_equal(noisy(images, is_training), naive(images, is_training))
+        assert noisy.layers[0].step.numpy() == is_training
 
     def test_noise_is_new_at_each_step_and_one_for_the_whole_batch(self, images):
         network = NoisyBatchNormNetwork(initial_weights(layer_sizes=(784, 50, 10)), noise=0.5)
@@ -183,69 +175,42 @@ class TestNoisyBatchNormNetwork:
         singles = [noise[0] for noise in drawn]  # shifts, of which none comes twice either
         assert len(set(singles)) == 18
 
-    def test_present_noise_can_be_looked_at(self, images):
-        network = NoisyBatchNormNetwork(initial_weights(layer_sizes=(784, 50, 10)), noise=0.5)
-        fed = network.activation_inputs(images, True)
-        clean = network.activation_inputs(images, False)
-        np.testing.assert_allclose(network.layers[0].add_noise(clean), fed, atol=1e-6)
-
-    def test_seed(self, images):
-        outputs = [
-            NoisyBatchNormNetwork(initial_weights(), 0.5, seed)(images, True) for seed in (1, 1, 2)
-        ]
-        np.testing.assert_array_equal(outputs[0], outputs[1])
-        assert not np.array_equal(outputs[0], outputs[2])
+    def test_present_noise_can_be_looked_at_and_is_its_seeds(self, images):
+        weights = initial_weights(layer_sizes=(784, 50, 10))
+        first, again, other = (NoisyBatchNormNetwork(weights, 0.5, seed) for seed in (1, 1, 2))
+        fed = first.activation_inputs(images, True)
+        np.testing.assert_array_equal(fed, again.activation_inputs(images, True))
+        assert not np.array_equal(fed, other.activation_inputs(images, True))
+        clean = first.activation_inputs(images, False)
+        np.testing.assert_allclose(first.layers[0].add_noise(clean), fed, atol=1e-6)
 
 
-class TestCheckpoint:
-    @ALL
-    def test_round_trip_is_bit_equal(self, kind, generator, tmp_path):
-        network = kind(initial_weights(seed=0))
-        disturb(network, generator)
-        path = tf.train.Checkpoint(network=network).write(str(tmp_path / "checkpoint"))
-        restored = kind(initial_weights(seed=1))
-        tf.train.Checkpoint(network=restored).read(path).assert_consumed()
-        for a, b in zip(network.variables, restored.variables, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-    def test_holds_the_population(self, tmp_path):
-        path = tf.train.Checkpoint(network=BatchNormNetwork(initial_weights())).write(
-            str(tmp_path / "checkpoint")
-        )
-        names = [name for name, _ in tf.train.list_variables(path)]
-        assert sum("pop_mean" in name or "pop_var" in name for name in names) == 4
+@ALL
+def test_a_checkpoint_holds_every_variable_to_the_bit(kind, generator, tmp_path):
+    network, restored = disturbed(kind(initial_weights(0)), generator), kind(initial_weights(1))
+    path = tf.train.Checkpoint(network=network).write(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(network=restored).read(path).assert_consumed()
+    np.testing.assert_equal(values(restored.variables), values(network.variables))
 
 
 class TestBuildGraph:
     def test_what_the_graphs_contain(self):
         network = BatchNormNetwork(initial_weights())
-        counts = {
-            is_training: Counter(
-                operation.type
-                for operation in build_graph(network, is_training).graph.get_operations()
-            )
-            for is_training in (True, False)
-        }
-        assert counts[True]["AssignVariableOp"] == 4
-        assert counts[True]["Mean"] == 4
+        graphs = [build_graph(network, is_training).graph for is_training in (True, False)]
+        training, prediction = (Counter(op.type for op in g.get_operations()) for g in graphs)
+        assert training["AssignVariableOp"] == training["Mean"] == 4
         for forbidden in ("Mean", "SquaredDifference", "AssignVariableOp", "AssignAddVariableOp"):
-            assert counts[False][forbidden] == 0
-        assert counts[False]["MatMul"] == 3
+            assert prediction[forbidden] == 0
+        assert prediction["MatMul"] == 3
 
     @ALL
     @pytest.mark.parametrize("is_training", [True, False])
     def test_equals_the_network_for_any_batch(self, kind, is_training, images):
         network = kind(initial_weights())
         graph = build_graph(network, is_training)
-        for batch in (2, 30):
-            found = graph(tf.constant(images[:batch]))
-            expected = kind(initial_weights())(images[:batch], is_training)
-            if is_training:
-                np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-            else:
-                np.testing.assert_allclose(
-                    found, network(images[:batch], False), rtol=1e-4, atol=1e-4
-                )
+        for batch in (images[:2], images):
+            found, expected = graph(tf.constant(batch)), network(batch, is_training)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
     def test_graphs_share_the_variables(self, images):
         network = BatchNormNetwork(initial_weights(), decay=0.0)
@@ -265,11 +230,6 @@ def test_layers_of_different_kinds_make_a_network(images):
     np.testing.assert_allclose(mixed(images, False), mixed(images, True), rtol=1e-3, atol=1e-3)
 
 
-def test_deviation_scales_normal_weights():
-    for small, plain in zip(initial_weights(3, deviation=0.1), initial_weights(3), strict=True):
-        np.testing.assert_allclose(small, 0.1 * plain, rtol=1e-6)
-
-
 def test_a_keras_model_trains_as_our_own_network(digits):
     """The article's network without BN, ours and in Keras: the same history."""
     weights = initial_weights(2, "glorot")
@@ -279,12 +239,10 @@ def test_a_keras_model_trains_as_our_own_network(digits):
         layer.kernel.assign(matrix)
     group = {"ours": PlainNetwork(weights), "Keras": KerasNetwork(model)}
     histories = training.train(group, digits, steps=30, record_every=10)
-    np.testing.assert_allclose(
-        histories["Keras"].test_accuracy, histories["ours"].test_accuracy, atol=0.01
-    )
-    np.testing.assert_allclose(
-        model.layers[1].kernel.numpy(), group["ours"].layers[1].weights, atol=1e-4
-    )
+    accuracies = [histories[name].test_accuracy for name in group]
+    np.testing.assert_allclose(*accuracies, atol=0.01)
+    second = [model.layers[1].kernel.numpy(), group["ours"].layers[1].weights]
+    np.testing.assert_allclose(*second, atol=1e-4)
 
 
 def test_a_keras_models_bn_moves_in_training_alone(digits):
@@ -300,26 +258,16 @@ def test_a_keras_models_bn_moves_in_training_alone(digits):
 
 def test_a_keras_models_regularisation_counts_as_in_keras(digits):
     """Keras takes the mean of the cross entropy, so its rate is the batch size times as large."""
-    regularizer = keras.regularizers.L2(0.1)
-    models = [
-        keras.Sequential(
-            [keras.Input([784]), keras.layers.Dense(10, kernel_regularizer=regularizer)]
-        )
-        for _ in range(2)
-    ]
-    models[1].set_weights(models[0].get_weights())
+    dense = keras.layers.Dense(10, kernel_regularizer=keras.regularizers.L2(0.1))
+    ours = keras.Sequential([keras.Input([784]), dense])
+    theirs = keras.models.clone_model(ours)
+    theirs.set_weights(ours.get_weights())
     images, classes = digits.train.images[:20], digits.train.classes[:20]
-    training.gradient_descent_step(KerasNetwork(models[0]), images, classes, 0.01)
+    training.gradient_descent_step(KerasNetwork(ours), images, classes, 0.01)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    models[1].compile(keras.optimizers.SGD(20 * 0.01), loss)
-    models[1].train_on_batch(images, classes)
-    for ours, keras_ in zip(models[0].variables, models[1].variables, strict=True):
-        np.testing.assert_allclose(ours.numpy(), keras_.numpy(), atol=1e-5)
-
-
-def test_he_draws_from_a_normal_of_variance_two_over_inputs():
-    for matrix in initial_weights(scheme="he", layer_sizes=(784, 400, 300)):
-        assert matrix.std() == pytest.approx(np.sqrt(2 / matrix.shape[0]), rel=0.02)
+    theirs.compile(keras.optimizers.SGD(20 * 0.01), loss)
+    theirs.train_on_batch(images, classes)
+    assert_all_close(ours.get_weights(), theirs.get_weights(), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [PlainNetwork, BatchNormNetwork])

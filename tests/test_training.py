@@ -1,5 +1,6 @@
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from bn_tutorial.networks import (
     initial_weights,
 )
 from bn_tutorial.training import DivergenceError, train
+from tests.variables import assert_all_close, unchanged, values
 
 v1 = tf.compat.v1
+fresh_digits = partial(mnist.load_mnist, source="digits")
 
 
 def networks(seed=0):
@@ -24,6 +27,24 @@ def networks(seed=0):
         "naive BN": NaiveBatchNormNetwork(weights),
         "fixed BN": BatchNormNetwork(weights),
     }
+
+
+def variables_of(group):
+    return [variable for network in group.values() for variable in network.variables]
+
+
+@pytest.fixture
+def replace_steps(monkeypatch):
+    """Let a function `run(run_steps, batches)` stand in for the compiled steps."""
+    compiled = training.compile_steps
+
+    def replace(run):
+        def compile_steps(*arguments):
+            return partial(run, compiled(*arguments))
+
+        monkeypatch.setattr(training, "compile_steps", compile_steps)
+
+    return replace
 
 
 def article_layer(inputs, weights, with_bn):
@@ -72,36 +93,37 @@ def train_as_in_the_article(data, steps, record_every, with_bn):
 
 @pytest.mark.parametrize("name", ["without BN", "naive BN"])
 def test_a_hundred_steps_equal_the_articles_protocol(name):
-    data = mnist.load_mnist(source="digits", seed=5)
-    history = train({name: networks()[name]}, data, steps=100, record_every=20)[name]
-    data = mnist.load_mnist(source="digits", seed=5)
+    group, data = {name: networks()[name]}, fresh_digits(seed=5)
+    history = train(group, data, steps=100, record_every=20)[name]
+    data = fresh_digits(seed=5)
     accuracies, inputs = train_as_in_the_article(data, 100, 20, with_bn=name == "naive BN")
     np.testing.assert_allclose(history.test_accuracy, accuracies, atol=1.01 / len(data.test))
     # Two graphs round differently, and steps from saturated units make more of it.
     np.testing.assert_allclose(history.activation_inputs, inputs, atol=1e-3, rtol=1e-3)
 
 
-def test_history(digits):
-    histories = train(networks(), digits, steps=25, record_every=10)
-    assert list(histories) == ["without BN", "naive BN", "fixed BN"]
-    for history in histories.values():
-        np.testing.assert_array_equal(history.steps, [0, 10, 20, 25])
-        assert history.test_accuracy.shape == (4,)
-        assert history.test_accuracy.dtype == np.float32
-        assert history.activation_inputs.shape == (4, 100)
+def test_records_are_measurements_with_is_training_false(digits, capsys):
+    def observe(network, images):
+        return tf.reduce_max(network.activation_inputs(images, is_training=False), axis=0)
 
-
-def test_records_are_measurements_with_is_training_false(digits):
     group = networks()
-    histories = train(group, digits, steps=30, record_every=30)
-    for name, network in group.items():
-        inputs = network.activation_inputs(digits.test.images, is_training=False)
-        predictions = np.argmax(network.output(inputs), axis=1)
+    histories = train(group, digits, steps=25, record_every=10, observe=observe)
+    shown = capsys.readouterr().out.split("\r")[-1]
+    assert "25/25" in shown
+    assert list(histories) == list(group)
+    for name, history in histories.items():
+        np.testing.assert_array_equal(history.steps, [0, 10, 20, 25])
+        assert (history.test_accuracy.shape, history.test_accuracy.dtype) == ((4,), np.float32)
+        assert history.activation_inputs.shape == history.observations.shape == (4, 100)
+        inputs = group[name].activation_inputs(digits.test.images, is_training=False)
+        predictions = np.argmax(group[name].output(inputs), axis=1)
         accuracy = np.mean(predictions == digits.test.classes)
-        np.testing.assert_allclose(histories[name].test_accuracy[-1], accuracy, atol=1e-6)
-        np.testing.assert_allclose(
-            histories[name].activation_inputs[-1], np.mean(inputs, axis=0), atol=1e-4
-        )
+        np.testing.assert_allclose(history.test_accuracy[-1], accuracy, atol=1e-6)
+        np.testing.assert_allclose(history.activation_inputs[-1], np.mean(inputs, 0), atol=1e-4)
+        np.testing.assert_allclose(history.observations[-1], np.max(inputs, 0), atol=1e-4)
+        assert f"{name} {history.test_accuracy[-1]:.3f}" in shown
+        assert history.accuracy_after(10) == history.test_accuracy[1]
+        assert np.isnan(history.accuracy_after(15))
 
 
 def test_each_step_is_gradient_descent_on_the_summed_cross_entropy(digits):
@@ -121,39 +143,27 @@ def test_each_step_is_gradient_descent_on_the_summed_cross_entropy(digits):
 def test_measuring_changes_nothing():
     """Whether the test set is looked at once or at every step, the same network comes out."""
     seldom, often = networks(), networks()
-    train(seldom, mnist.load_mnist(source="digits"), steps=20, record_every=20)
-    train(often, mnist.load_mnist(source="digits"), steps=20, record_every=1)
-    for name, network in seldom.items():
-        for a, b in zip(network.variables, often[name].variables, strict=True):
-            np.testing.assert_array_equal(a, b)
+    train(seldom, fresh_digits(), steps=20, record_every=20)
+    train(often, fresh_digits(), steps=20, record_every=1)
+    np.testing.assert_equal(values(variables_of(seldom)), values(variables_of(often)))
 
 
-def test_same_seed_same_numbers():
-    first, second = (
-        train(networks(), mnist.load_mnist(source="digits", seed=9), steps=60, record_every=20)
-        for _ in range(2)
-    )
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_same_seed_same_numbers_whatever_the_form_of_the_labels(one_hot):
+    first = train(networks(), fresh_digits(seed=9), steps=60, record_every=20)
+    second = train(networks(), fresh_digits(seed=9, one_hot=one_hot), steps=60, record_every=20)
     for name, history in first.items():
         np.testing.assert_array_equal(history.test_accuracy, second[name].test_accuracy)
         np.testing.assert_array_equal(history.activation_inputs, second[name].activation_inputs)
 
 
-def test_networks_are_trained_on_the_same_batches():
-    """Alone or beside others, a network ends the same."""
-    together, alone = networks(), networks()["naive BN"]
-    train(together, mnist.load_mnist(source="digits"), steps=20)
-    train({"alone": alone}, mnist.load_mnist(source="digits"), steps=20)
-    for a, b in zip(together["naive BN"].variables, alone.variables, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_integer_labels_train_alike():
-    results = [
-        train(networks(), mnist.load_mnist(source="digits", one_hot=one_hot), steps=10)
-        for one_hot in (True, False)
-    ]
-    for a, b in zip(*(result.values() for result in results), strict=True):
-        np.testing.assert_array_equal(a.test_accuracy, b.test_accuracy)
+def test_each_trains_as_it_would_alone():
+    """On the same batches, at its own rate."""
+    together, rate_of = networks(), {"without BN": 0.001, "naive BN": 0.01, "fixed BN": 0.002}
+    train(together, fresh_digits(), steps=20, learning_rate=rate_of)
+    for name, alone in networks().items():
+        train({"alone": alone}, fresh_digits(), steps=20, learning_rate=rate_of[name])
+        assert_all_close(alone.variables, together[name].variables, atol=1e-5)
 
 
 def test_divergence_names_the_network_and_the_step(digits):
@@ -164,23 +174,18 @@ def test_divergence_names_the_network_and_the_step(digits):
     np.testing.assert_array_equal(caught.value.histories["without BN"].steps, [0])
 
 
-def test_divergence_midway_names_its_step(digits, monkeypatch):
+def test_divergence_midway_names_its_step(digits, replace_steps):
     """A loss that turns infinite at step 17 of 30, in the second of three stretches."""
-    compiled = training.compile_steps
+    seen = []
 
-    def compile_with_fault(*arguments):
-        run_steps, seen = compiled(*arguments), []
+    def run_with_fault(run_steps, batches):
+        losses = run_steps(batches).numpy()
+        seen.append(len(batches))
+        if sum(seen) == 20:
+            losses[6, 2] = np.inf
+        return tf.constant(losses)
 
-        def run(batches):
-            losses = run_steps(batches).numpy()
-            seen.append(len(batches))
-            if sum(seen) == 20:
-                losses[6, 2] = np.inf
-            return tf.constant(losses)
-
-        return run
-
-    monkeypatch.setattr(training, "compile_steps", compile_with_fault)
+    replace_steps(run_with_fault)
     with pytest.raises(DivergenceError, match='"fixed BN" is inf at step 17;') as caught:
         train(networks(), digits, steps=30, record_every=10)
     np.testing.assert_array_equal(caught.value.histories["fixed BN"].steps, [0, 10])
@@ -193,21 +198,16 @@ def test_divergence_in_the_last_step(digits):
     np.testing.assert_array_equal(caught.value.histories["it"].steps, [0])
 
 
-def test_ctrl_c_keeps_the_history(digits, monkeypatch, capsys):
-    compiled = training.compile_steps
+def test_ctrl_c_keeps_the_history(digits, replace_steps, capsys):
+    calls = []
 
-    def compile_with_interrupt(*arguments):
-        run_steps, calls = compiled(*arguments), []
+    def run_with_interrupt(run_steps, batches):
+        calls.append(batches)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return run_steps(batches)
 
-        def run(batches):
-            calls.append(batches)
-            if len(calls) == 3:
-                raise KeyboardInterrupt
-            return run_steps(batches)
-
-        return run
-
-    monkeypatch.setattr(training, "compile_steps", compile_with_interrupt)
+    replace_steps(run_with_interrupt)
     histories = train(networks(), digits, steps=1000, record_every=10)
     for history in histories.values():
         np.testing.assert_array_equal(history.steps, [0, 10, 20])
@@ -215,21 +215,15 @@ def test_ctrl_c_keeps_the_history(digits, monkeypatch, capsys):
     assert "the history up to step 20 is kept" in capsys.readouterr().out
 
 
-def test_after_ctrl_c_the_last_record_is_of_the_networks_as_they_are(digits, monkeypatch):
+def test_after_ctrl_c_the_last_record_is_of_the_networks_as_they_are(digits, replace_steps):
     """Ctrl-C between training and measuring, where it nearly always arrives."""
-    compiled = training.compile_steps
 
-    def compile_with_interrupt(*arguments):
-        run_steps = compiled(*arguments)
+    def run_before_interrupt(run_steps, batches):
+        losses = run_steps(batches)
+        signal.raise_signal(signal.SIGINT)
+        return losses
 
-        def run(batches):
-            losses = run_steps(batches)
-            signal.raise_signal(signal.SIGINT)
-            return losses
-
-        return run
-
-    monkeypatch.setattr(training, "compile_steps", compile_with_interrupt)
+    replace_steps(run_before_interrupt)
     handler = signal.default_int_handler  # a shell's background jobs start without it
     before = signal.signal(signal.SIGINT, handler)
     trained = networks()
@@ -263,49 +257,17 @@ def test_ctrl_c_while_a_graph_is_compiled(compiled, steps, said, digits, monkeyp
     assert said in capsys.readouterr().out
 
 
-def test_progress_bar_shows_the_accuracies(digits, capsys):
-    histories = train(networks(), digits, steps=20, record_every=10)
-    shown = capsys.readouterr().out.split("\r")[-1]
-    assert "20/20" in shown
-    for name, history in histories.items():
-        assert f"{name} {history.test_accuracy[-1]:.3f}" in shown
-
-
 @pytest.mark.parametrize("argument", ["steps", "batch_size", "record_every"])
 def test_counts_below_one(digits, argument):
     with pytest.raises(ValueError, match=f"{argument} must be 1 or more, found 0"):
         train(networks(), digits, **{argument: 0})
-
-
-def test_a_learning_rate_for_each():
-    """Each network trains as it would alone at its own rate."""
-    weights = initial_weights(scheme="glorot")
-    together = {rate: PlainNetwork(weights) for rate in (0.01, 0.001)}
-    rates = {rate: rate for rate in together}
-    train(together, mnist.load_mnist(source="digits"), steps=20, learning_rate=rates)
-    for rate, network in together.items():
-        alone = PlainNetwork(weights)
-        data = mnist.load_mnist(source="digits")
-        train({"alone": alone}, data, steps=20, learning_rate=rate)
-        for a, b in zip(network.variables, alone.variables, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-5)
+    with pytest.raises(ValueError, match="networks must be 1 or more, found 0"):
+        train({}, digits)
 
 
 def test_a_learning_rate_that_is_missing(digits):
     with pytest.raises(KeyError, match="naive BN"):
         train(networks(), digits, learning_rate={"without BN": 0.1})
-
-
-def test_observations(digits):
-    def observe(network, images):
-        return tf.reduce_max(network.activation_inputs(images, is_training=False), axis=0)
-
-    group = networks()
-    histories = train(group, digits, steps=20, record_every=10, observe=observe)
-    for name, network in group.items():
-        assert histories[name].observations.shape == (3, 100)
-        expected = observe(network, digits.test.images)
-        np.testing.assert_allclose(histories[name].observations[-1], expected, atol=1e-4)
 
 
 def test_one_that_diverges_need_not_stop_the_others(digits):
@@ -332,11 +294,6 @@ def test_steps_to():
     assert history.steps_to(0.9) is None
 
 
-def test_no_networks(digits):
-    with pytest.raises(ValueError, match="networks must be 1 or more, found 0"):
-        train({}, digits)
-
-
 def test_many_steps_are_one_call(digits):
     """No Python between steps: the traced function holds the loop."""
     run_steps = training.compile_steps(
@@ -348,12 +305,6 @@ def test_many_steps_are_one_call(digits):
     assert losses.shape == (5, 3)
 
 
-def test_accuracy_after(digits):
-    history = train(networks(), digits, steps=20, record_every=10)["fixed BN"]
-    assert history.accuracy_after(10) == history.test_accuracy[1]
-    assert np.isnan(history.accuracy_after(15))
-
-
 def test_seeds_are_gathered():
     a, b, c, d = (training.History(np.zeros(1), np.zeros(1), np.zeros((1, 2))) for _ in range(4))
     groups = training.gather_seeds({("x", 1): a, ("y", 1): b, ("x", 2): c})
@@ -363,15 +314,10 @@ def test_seeds_are_gathered():
 
 def test_step_time_leaves_networks_as_they_were(digits):
     group = networks()
-    before = [v.numpy() for network in group.values() for v in network.variables]
-    seconds = training.measure_step_time(group, digits.train, steps=3, rounds=2)
+    with unchanged(variables_of(group)):
+        seconds = training.measure_step_time(group, digits.train, steps=3, rounds=2)
     assert list(seconds) == list(group)
     assert all(0 < value < 60 for value in seconds.values())
-    after = [v.numpy() for network in group.values() for v in network.variables]
-    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-def test_step_time_of_no_rounds(digits):
     with pytest.raises(ValueError, match="rounds must be 1 or more, found 0"):
         training.measure_step_time(networks(), digits.train, rounds=0)
 
@@ -381,8 +327,7 @@ class TestWeightDecay:
         """After the step of gradient descent, by 1 − rate · decay."""
         decayed, plain = BatchNormNetwork(initial_weights()), BatchNormNetwork(initial_weights())
         train({"": decayed}, digits, 1, learning_rate=0.01, weight_decay=2.0)
-        fresh = mnist.load_mnist(source="digits")
-        train({"": plain}, fresh, 1, learning_rate=0.01)
+        train({"": plain}, fresh_digits(), 1, learning_rate=0.01)
         for ours, theirs in zip(decayed.variables, plain.variables, strict=True):
             factor = 0.98 if ours.shape.rank == 2 else 1
             np.testing.assert_allclose(ours, factor * theirs.numpy(), rtol=1e-5, atol=1e-7)

@@ -60,7 +60,7 @@ def functional():
     return keras.Model(inputs, layers.Dense(10)(outputs))
 
 
-def zero_behind_one():
+def zero_after_one():
     return [layers.BatchNormalization(), layers.BatchNormalization(gamma_initializer="zeros")]
 
 
@@ -68,11 +68,10 @@ OUT = "batch normalization taken out"
 small = keras.initializers.Constant(0.008)
 STUCK = {
     "no gamma": (stacked(each(2, scale=False)), None),
-    "one layer only": (stacked(zero_behind_one), AS_IT_WAS),
+    "one layer only": (stacked(zero_after_one), AS_IT_WAS),
     "a small gamma": (stacked(each(2, gamma_initializer=small)), "a slow start"),
     "no BN": (stacked(lambda: [None, None]), OUT),
     "layer normalization": (stacked(lambda: [layers.LayerNormalization() for _ in "ab"]), OUT),
-    "nothing": (lambda: None, "an exception"),
 }
 SHARED = {
     "functional": (functional, None),
@@ -255,7 +254,6 @@ SPLIT = {
     "one batch": (lambda numbers, size: [numbers], "another batch size"),
     "works for this number": (lambda numbers, size: split(numbers, size - 1), AS_IT_WAS),
     "an empty one": (lambda n, size: [*SOLVED["split"](n, size), []], "another batch size"),
-    "nothing": (lambda numbers, size: [], "samples are left out"),
 }
 
 
@@ -303,13 +301,13 @@ OTHERS_WROTE = (STUCK, SHARED, SINGLE, NAN, COMPANY, SAVED, FROZEN, SPLIT, TWO, 
 
 @pytest.mark.parametrize("check", EXHIBITS)
 def test_the_exhibit_is_broken_and_the_solution_mends_it(data, check):
-    broken, mended = ([names[name] for name in EXHIBITS[check]] for names in (UNSOLVED, SOLVED))
-    result = getattr(museum, check)(*broken, data)
-    assert (result.passed, result.mistake) == (False, AS_IT_WAS)
-    assert result.text.startswith(f"Not mended ({AS_IT_WAS}). ")
-    result = getattr(museum, check)(*mended, data)
-    assert (result.passed, result.mistake) == (True, None)
-    assert result.text.startswith("Mended. ")
+    for names, mistake, start in [
+        (UNSOLVED, AS_IT_WAS, f"Not mended ({AS_IT_WAS}). "),
+        (SOLVED, None, "Mended. "),
+    ]:
+        result = getattr(museum, check)(*(names[name] for name in EXHIBITS[check]), data)
+        assert (result.passed, result.mistake) == (mistake is None, mistake)
+        assert result.text.startswith(start)
 
 
 # Keras's own `save` still asks NumPy in a way that is deprecated.
