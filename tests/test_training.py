@@ -20,8 +20,8 @@ v1 = tf.compat.v1
 fresh_digits = partial(mnist.load_mnist, source="digits")
 
 
-def networks(seed=0):
-    weights = initial_weights(seed)
+def networks(scheme="normal"):
+    weights = initial_weights(scheme=scheme)
     return {
         "without BN": PlainNetwork(weights),
         "naive BN": NaiveBatchNormNetwork(weights),
@@ -158,10 +158,11 @@ def test_same_seed_same_numbers_whatever_the_form_of_the_labels(one_hot):
 
 
 def test_each_trains_as_it_would_alone():
-    """On the same batches, at its own rate."""
-    together, rate_of = networks(), {"without BN": 0.001, "naive BN": 0.01, "fixed BN": 0.002}
+    """On the same batches, at its own rate; from Glorot's weights, where rounding stays small."""
+    rate_of = {"without BN": 0.001, "naive BN": 0.01, "fixed BN": 0.002}
+    together = networks("glorot")
     train(together, fresh_digits(), steps=20, learning_rate=rate_of)
-    for name, alone in networks().items():
+    for name, alone in networks("glorot").items():
         train({"alone": alone}, fresh_digits(), steps=20, learning_rate=rate_of[name])
         assert_all_close(alone.variables, together[name].variables, atol=1e-5)
 

@@ -18,8 +18,8 @@ from bn_tutorial.figures.styles import (
     show_image,
 )
 
-NEAR = {"textcoords": "offset points"}  # how far a note is from its point
-BySize = Mapping[int, Sequence[float]]  # an accuracy for each seed
+NEAR = {"textcoords": "offset points"}  # a note's place is counted from its point
+BySize = Mapping[int, Sequence[float]]  # accuracies, one for each seed or draw
 
 
 def plot_accuracy_by_batch_size(accuracies: Mapping[int, float], one_class: float) -> Figure:

@@ -24,16 +24,8 @@ def data():
 
 
 class ByItsBatch(layers.BatchNormalization):
-    """Normalises as `mode` says, whatever it is told."""
-
-    mode = True
-
     def call(self, inputs, training=None, mask=None):
-        return super().call(inputs, training=self.mode, mask=mask)
-
-
-class ByItsPopulation(ByItsBatch):
-    mode = False
+        return super().call(inputs, training=True, mask=mask)
 
 
 def stacked(norms, activation="relu", scale=1.0):
@@ -85,7 +77,7 @@ SHARED = {
 }
 SINGLE = {
     "functional": (functional, None),
-    "never by the batch": (stacked(each(2, ByItsPopulation)), "batch normalization switched off"),
+    "never by the batch": (stacked(each(2, trainable=False)), "batch normalization switched off"),
     "slow": (stacked(each(2), "sigmoid", scale=0.01), "single images are guessed"),
 }
 
@@ -129,9 +121,9 @@ def by(choose):
 
 
 UNPREPARED = "not what the model was trained on"
-TEST_IMAGES = load_mnist(source="digits").test.images
+DIGITS = load_mnist(source="digits")
 COMPANY = {
-    "the test set": (by(lambda *_: TEST_IMAGES), UNPREPARED),
+    "the test set": (by(lambda *_: DIGITS.test.images), UNPREPARED),
     "not at all": (lambda model, images, _: model(images), UNPREPARED),
     "among training images": (by(lambda *both: np.concatenate(both)), "neighbours still count"),
 }
@@ -139,7 +131,7 @@ COMPANY = {
 
 def restore_and_recalibrate(model, folder):
     UNSOLVED["restore"](model, folder)
-    recalibrate(model, load_mnist(source="digits").train.images[:960])
+    recalibrate(model, DIGITS.train.images[:960])
 
 
 KEPT = []
