@@ -2,6 +2,7 @@
 
 import re
 
+import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -316,11 +317,11 @@ def test_looks(show, drawing, slider, browser, resize, screenshots, width, theme
 )
 def test_committed_fragments_live_in_the_pages_of_make_run(name, browser, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    from html_page import HtmlPage
+    from html_page import html_page
 
     page = tmp_path / "page.html"
-    text, _ = HtmlPage().from_filename(str(ROOT / "notebooks" / f"{name}.ipynb"))
-    page.write_text(text, encoding="utf-8")
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    page.write_text(html_page(notebook), encoding="utf-8")
     browser.get(page.as_uri())
     (root,) = browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]")
     assert Part(browser, root).all("input[type=range]")
