@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from bn_tutorial import mnist, networks, training
 from bn_tutorial.interactive import draw_a_digit, slide_over_steps
 from bn_tutorial.interactive.digits import _choose_images, batch_logits
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, resize, screenshot, screenshots
 from tests.browser.fragments import Part
 from tests.browser.handwriting import HANDWRITING
 from tests.browser.logs import network as network_log
@@ -143,17 +143,15 @@ def test_nothing_is_answered_before_the_reader_has_guessed(show, drawing):
     assert not part.image().any()
 
 
-def test_alone_naive_bn_always_answers_the_same(show, drawing, screenshot, browser):
+def test_alone_naive_bn_always_answers_the_same(show, drawing):
     (part,) = show(drawing)
-    naive = set()
-    fixed = []
+    answers = []
     for pick in part.all(".picks button"):
         pick.click()
-        answers = part.answers()
-        naive.add(answers[0])
-        fixed.append(answers[1])
+        answers.append(part.answers())
+    naive, fixed = (set(of_one) for of_one in zip(*answers, strict=True))
     assert len(naive) == 1
-    assert len(set(fixed)) >= 7
+    assert len(fixed) >= 7
     assert f"Naive BN answers {naive.pop()}" in part.one(".status").text
 
 
@@ -214,7 +212,7 @@ def test_a_drawing_is_fitted_as_mnist_is(show, drawing):
     assert ((image > 0) & (image < 1)).any()  # soft edges
 
 
-def test_twenty_digits(show, drawing, browser, screenshot):
+def test_twenty_digits(show, drawing, browser):
     """All twenty were read right when this was written; another training may miss some."""
     (part,) = show(drawing)
     naive, wrong = set(), []
@@ -299,7 +297,7 @@ def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(show, drawing):
 
 @pytest.mark.parametrize("width", [360, 1200])
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "zh-CN")])
-def test_looks(show, drawing, slider, browser, resize, screenshots, width, theme, language):
+def test_looks(show, drawing, slider, browser, width, theme, language):
     resize(browser, width)
     part, steps = show(drawing, slider, theme=theme, language=language)
     part.all(".picks button")[4].click()
