@@ -24,15 +24,10 @@ HOW_TO_GET_ONE = (
     "no browser to test with: on Debian and Ubuntu, apt install chromium chromium-driver; "
     "elsewhere, Chrome and the chromedriver of the same version"
 )
-# Nothing but the page under test may use the network.
-QUIET = (
+QUIET = (  # besides what chromedriver asks of it, which keeps it off the network
     "--headless=new",
     "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
     "--disable-component-update",
-    "--disable-sync",
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
     "--force-prefers-reduced-motion",

@@ -51,6 +51,10 @@ COMMAND = """
         (error) => done(String(error)),
     );
 """
+CODE_CELLS = """
+    return [...cells.keys()].filter((number) => cells[number].model.type === "code"
+        && cells[number].model.sharedModel.getSource().includes(arguments[0]));
+"""
 FIGURES = """
     const figures = [...document.querySelectorAll(".jp-RenderedImage.jp-OutputArea-output img")];
     return figures.length === arguments[0] && figures.every((figure) => figure.complete)
@@ -165,13 +169,7 @@ class Notebook:
 
     def cell(self, text):
         """The number of the one code cell with this text in its source."""
-        sources = self.script("return cells.map((cell) => cell.model.sharedModel.getSource())")
-        kinds = self.script("return cells.map((cell) => cell.model.type)")
-        (number,) = [
-            number
-            for number, (source, kind) in enumerate(zip(sources, kinds, strict=True))
-            if kind == "code" and text in source
-        ]
+        (number,) = self.script(CODE_CELLS, text)
         return number
 
     def select(self, cell):
