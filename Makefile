@@ -17,6 +17,7 @@ CHOSEN := $(foreach number,$(ONLY),$(or $(wildcard $(FOLDER)/$(number)_*.ipynb),
 export IPYTHONDIR := $(CURDIR)/build/ipython
 export JUPYTER_CONFIG_DIR := $(CURDIR)/build/jupyter/config
 export JUPYTER_DATA_DIR := $(CURDIR)/build/jupyter/data
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/jupyter/runtime
 export KERAS_HOME := $(CURDIR)/build/keras
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export XDG_CACHE_HOME := $(CURDIR)/build/cache

@@ -38,8 +38,9 @@ def main() -> int:
     ]
     with ThreadPoolExecutor(chosen.jobs) as pool:
         outcomes = list(pool.map(lambda item: kept_run(*item, chosen.results), work))
-    print(report.text(outcomes, chosen.closest))
-    return int(any(margin.deviations < report.ENOUGH for margin in report.margins(outcomes)))
+    found = report.margins(outcomes)
+    print(report.text(found, outcomes, chosen.closest))
+    return int(any(margin.deviations < report.ENOUGH for margin in found))
 
 
 def kept_run(subject: str, how: runs.Run, folder: Path | None) -> runs.Outcome:

@@ -19,11 +19,11 @@ class Margin(NamedTuple):
     """How far a claim is from failing.
 
     Attributes:
-        subject: where the claim stands.
-        claim: its text.
-        kind: of the runs in which it was closest.
-        slacks: in these runs.
-        spread: the standard deviation of the slack, pooled over all kinds of runs.
+        subject: The notebook or the file of tests that has the claim.
+        claim: Its text.
+        kind: The kind of runs in which it was closest to failing.
+        slacks: Its slacks in these runs.
+        spread: The standard deviation of the slack, pooled over all kinds of runs.
     """
 
     subject: str
@@ -68,9 +68,8 @@ def _pooled_spread(groups: Iterable[list[float]]) -> float:
     return float(np.sqrt(squares / freedom)) if freedom else 0.0
 
 
-def text(outcomes: list[Outcome], closest: int) -> str:
-    """The closest claims as a table, what fell, and how many there are."""
-    found = margins(outcomes)
+def text(found: list[Margin], outcomes: list[Outcome], closest: int) -> str:
+    """The closest claims as a table, the errors above it, and how many claims there are."""
     rows = [
         (m.subject, m.claim[:110], m.kind, f"{np.mean(m.slacks):.2g}", f"{m.spread:.2g}",
          f"{m.deviations:.1f}", m.fell)

@@ -36,10 +36,10 @@ class Run(NamedTuple):
     """How a subject is run.
 
     Attributes:
-        source: of the digits, as in `load_mnist`.
-        short: whether in the short form that `make test` runs.
-        seed: of a notebook; of tests, by how much their seeds are shifted.
-        change: one of `CHANGES`.
+        source: Where the digits come from, as in `load_mnist`.
+        short: Whether it has the short form that `make test` runs.
+        seed: The notebook's seed; those of tests are shifted by so much.
+        change: What is changed of the environment, one of `CHANGES`.
     """
 
     source: str
@@ -70,11 +70,12 @@ class Outcome(NamedTuple):
     """What a run gave.
 
     Attributes:
-        subject: the notebook, such as `03_what_batch_norm_buys`, or the file of tests.
-        run: how it was run.
-        slacks: of each claim, by its test and its text; the least, if it was met several times.
-        seconds: it took.
-        errors: of cells that ended in an exception, a line each.
+        subject: The notebook, such as `03_what_batch_norm_buys`, or the file of tests.
+        run: How it was run.
+        slacks: The slack of each claim, by its test and its text; if it was met several times, the
+            least.
+        seconds: The time that it took.
+        errors: A line for each test that failed, or each cell that ended in an exception.
     """
 
     subject: str
@@ -134,7 +135,7 @@ def subjects(asked: list[str]) -> list[str]:
     """All notebooks and files of tests, or those asked for.
 
     Raises:
-        SystemExit: one that is asked for does not exist.
+        SystemExit: One that is asked for does not exist.
     """
     paths = [*sorted(NOTEBOOKS.glob("*.ipynb")), *sorted(NOTEBOOKS.glob("solutions/*.ipynb"))]
     known = [path.relative_to(NOTEBOOKS).with_suffix("").as_posix() for path in paths]
