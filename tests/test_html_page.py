@@ -1,23 +1,18 @@
 import re
 
-import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 
 @pytest.fixture
-def page_of(monkeypatch, tmp_path):
-    """A function: Markdown → the page, in a folder that has the page 01_first.html already."""
+def page_of(monkeypatch):
+    """A function: cells, or texts of Markdown cells → the page of a notebook that has them."""
     monkeypatch.syspath_prepend("tools")
-    from html_page import HtmlPage
+    from html_page import html_page
 
-    (tmp_path / "01_first.html").touch()
-    resources = {"metadata": {"name": "03_third", "path": str(tmp_path)}}
-
-    def export(*texts):
-        cells = [nbformat.v4.new_markdown_cell(text) for text in texts]
-        notebook = nbformat.v4.new_notebook(cells=cells)
-        page, _ = HtmlPage().from_notebook_node(notebook, resources)
-        return page
+    def export(*cells, pages=()):
+        cells = [new_markdown_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+        return html_page(new_notebook(cells=cells), pages)
 
     return export
 
@@ -41,14 +36,24 @@ def test_answers_are_folded_and_the_list_goes_on(page_of):
     assert body.count("<li>") == 2
 
 
-def test_links_lead_to_pages_that_are_there_or_will_be(page_of, monkeypatch):
-    monkeypatch.setenv("BN_TUTORIAL_PAGES", "02_second 03_third")
+def test_links_lead_to_pages_that_are_there_or_will_be(page_of):
     page = page_of(
-        "[one](01_first.ipynb), [two](02_second.ipynb), [four](04_fourth.ipynb), "
-        "[there](https://example.org/05_fifth.ipynb)"
+        "[one](01_first.ipynb), [four](04_fourth.ipynb), "
+        "[there](https://example.org/05_fifth.ipynb)",
+        pages=["01_first"],
     )
     assert '<a href="01_first.html">one</a>' in page
-    assert '<a href="02_second.html">two</a>' in page
     assert "four" in page
     assert "04_fourth" not in page
     assert '<a href="https://example.org/05_fifth.ipynb">there</a>' in page
+
+
+def test_what_readers_need_not_see_is_left_out(page_of):
+    output = new_output("stream", text="an output")
+    page = page_of(
+        new_code_cell("plumbing()", outputs=[output], metadata={"tags": ["remove-cell"]}),
+        new_code_cell("plotting()", outputs=[output], metadata={"tags": ["hide-input"]}),
+        new_code_cell("teaching()", outputs=[output]),
+    )
+    assert [name for name in ("plumbing", "plotting", "teaching") if name in page] == ["teaching"]
+    assert page.count("an output") == 2

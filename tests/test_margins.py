@@ -6,7 +6,8 @@ import builtins
 import numpy as np
 import pytest
 
-from tools.margins.claims import FALLS, HOLDS, RecordClaims, Slack
+from tools.margins import claims
+from tools.margins.claims import FALLS, HOLDS, RecordClaims
 from tools.margins.report import ENOUGH, margins
 from tools.margins.runs import RUNS, Outcome
 
@@ -14,8 +15,8 @@ from tools.margins.runs import RUNS, Outcome
 def slacks_of(source, monkeypatch, **names):
     """What the asserts of a piece of code record."""
     recorded = []
-    monkeypatch.setattr(builtins, "__slack__", Slack, raising=False)
-    monkeypatch.setattr(Slack, "record", lambda claim, slack: recorded.append((claim, slack)))
+    monkeypatch.setattr(builtins, "__slack__", claims, raising=False)
+    monkeypatch.setattr(claims, "record", lambda claim, slack: recorded.append((claim, slack)))
     tree = RecordClaims().visit(ast.parse(source))
     exec(compile(tree, "<claims>", "exec"), {"np": np, "pytest": pytest, **names})
     return recorded
@@ -33,8 +34,6 @@ def slacks_of(source, monkeypatch, **names):
         ("np.array([a, b]) > 0.125", 0.125),
         ("np.all(np.array([a, b]) > 0.125)", 0.125),
         ("all(x > 0.125 for x in (b, a))", 0.125),
-        ("a > 0 and b < 1", 0.25),
-        ("a > 1 or b < 1", 0.25),
         ("a is not None or a.nothing < 1", HOLDS),
         ("not a > b", 0.5),
         ("a > 0.125 if b else a > 1", 0.125),
@@ -47,7 +46,6 @@ def slacks_of(source, monkeypatch, **names):
         ("a is not None", HOLDS),
         ("not []", HOLDS),
         ("a < float('nan')", FALLS),
-        ("a is None and a.nothing < 1", FALLS),
     ],
 )
 def test_slack(test, slack, monkeypatch):

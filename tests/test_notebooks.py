@@ -51,10 +51,6 @@ def prose(notebook):
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
-def test_there_are_notebooks():
-    assert [path.stem[:2] for path in CHAPTERS[:2]] == ["01", "02"]
-
-
 def test_a_chapter_has_one_title(chapter):
     assert chapter.cells[0].source.startswith("# ")
     assert len(re.findall(r"^# ", prose(chapter), re.MULTILINE)) == 1

@@ -1,7 +1,6 @@
 """What the site is made from; tests/browser/test_site.py walks the pages themselves."""
 
 import json
-import re
 import runpy
 from pathlib import Path
 
@@ -29,8 +28,7 @@ def settings(monkeypatch, **variables):
 
 @pytest.fixture(params=["en", "zh"])
 def edition(request, gather):
-    (found,) = [one for one in gather.EDITIONS if one.language == request.param]
-    return found
+    return next(one for one in gather.EDITIONS if one.language == request.param)
 
 
 @pytest.fixture
@@ -85,33 +83,25 @@ def test_readme_is_split_at_the_end_of_its_first_screen(gather, english):
 
 
 @pytest.mark.parametrize(
-    ("link", "expected"),
+    ("language", "link", "expected"),
     [
-        ("[x](bn_tutorial/batch_norm.py)", "[x](#bn_tutorial.batch_norm)"),
-        ("[x](../../bn_tutorial/exercises/results.py)", "[x](#bn_tutorial.exercises.results)"),
-        ("[x](bn_tutorial/exercises)", "[x](#bn_tutorial.exercises)"),
-        ("[x](site/README.md)", "[x](draw.md)"),
-        ("[x](notebooks/01_naive_batch_norm.ipynb)", "[x](notebooks/01_naive_batch_norm.ipynb)"),
+        ("en", "bn_tutorial/batch_norm.py", "#bn_tutorial.batch_norm"),
+        ("en", "../../bn_tutorial/exercises/results.py", "#bn_tutorial.exercises.results"),
+        ("en", "bn_tutorial/exercises", "#bn_tutorial.exercises"),
+        ("en", "site/README.md", "draw.md"),
+        ("en", "notebooks/01_naive_batch_norm.ipynb", "notebooks/01_naive_batch_norm.ipynb"),
+        ("zh", "bn_tutorial/mnist.py", "en:reference/bn_tutorial/mnist/index.html"),
+        ("zh", "bn_tutorial/exercises", "en:reference/bn_tutorial/exercises/index.html"),
+        ("zh", "CONTRIBUTING.md", "en:CONTRIBUTING.html"),
+        ("zh", "data/README.md", "en:data/README.html"),
+        ("zh", "benchmarks/README.zh.md", "benchmarks/README.md"),
+        ("zh", "site/README.md", "draw.md"),
+        ("zh", "notebooks/zh/01_naive_batch_norm.ipynb", "notebooks/01_naive_batch_norm.ipynb"),
     ],
 )
-def test_links(gather, english, link, expected):
-    assert gather.point_to_pages(link, english) == expected
-
-
-@pytest.mark.parametrize(
-    ("link", "expected"),
-    [
-        ("[x](bn_tutorial/mnist.py)", "[x](en:reference/bn_tutorial/mnist/index.html)"),
-        ("[x](bn_tutorial/exercises)", "[x](en:reference/bn_tutorial/exercises/index.html)"),
-        ("[x](CONTRIBUTING.md)", "[x](en:CONTRIBUTING.html)"),
-        ("[x](data/README.md)", "[x](en:data/README.html)"),
-        ("[x](benchmarks/README.zh.md)", "[x](benchmarks/README.md)"),
-        ("[x](site/README.md)", "[x](draw.md)"),
-        ("[x](notebooks/zh/01_naive_batch_norm.ipynb)", "[x](notebooks/01_naive_batch_norm.ipynb)"),
-    ],
-)
-def test_chinese_links(gather, link, expected):
-    assert gather.point_to_pages(link, gather.EDITIONS[1]) == expected
+def test_links(gather, language, link, expected):
+    edition = next(one for one in gather.EDITIONS if one.language == language)
+    assert gather.point_to_pages(f"[x]({link})", edition) == f"[x]({expected})"
 
 
 def test_figures_keep_their_alternative_texts(gather):
@@ -132,25 +122,12 @@ def test_canvas_is_one_output_of_notebook_2(gather):
 
 def test_links_to_colab_and_binder_need_an_address(monkeypatch):
     assert "launch_buttons" not in settings(monkeypatch)["html_theme_options"]
-    found = settings(monkeypatch, BN_TUTORIAL_REPOSITORY="https://example.org/owner/name/")
-    assert found["html_theme_options"]["repository_url"] == "https://example.org/owner/name"
-    assert found["html_theme_options"]["repository_branch"] == "main"
-    assert set(found["html_theme_options"]["launch_buttons"]) == {"binderhub_url", "colab_url"}
-
-
-def test_an_empty_branch_is_main(monkeypatch):
-    address = {"BN_TUTORIAL_REPOSITORY": "https://example.org/owner/name"}
-    for branch, expected in (("", "main"), ("draft", "draft")):
-        found = settings(monkeypatch, BN_TUTORIAL_BRANCH=branch, **address)
-        assert found["html_theme_options"]["repository_branch"] == expected
-
-
-def test_lock_names_no_address_and_no_tensorflow():
-    lock = (SITE / "requirements.lock").read_text(encoding="utf-8")
-    assert not re.search(r"://|--(extra-)?index|--find-links", lock)
-    entries = re.split(r"^(?=[a-z0-9._-]+==)", lock, flags=re.MULTILINE)[1:]
-    assert all("--hash=sha256:" in entry for entry in entries)
-    assert not re.search(r"^(tensorflow|keras|numpy)==", lock, re.MULTILINE)
+    address = {"BN_TUTORIAL_REPOSITORY": "https://example.org/owner/name/"}
+    for branch, expected in (("", "main"), ("draft", "draft")):  # an empty branch is none
+        found = settings(monkeypatch, BN_TUTORIAL_BRANCH=branch, **address)["html_theme_options"]
+        assert found["repository_url"] == "https://example.org/owner/name"
+        assert found["repository_branch"] == expected
+        assert set(found["launch_buttons"]) == {"binderhub_url", "colab_url"}
 
 
 def test_axe_is_locked_without_an_address():

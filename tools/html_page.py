@@ -1,22 +1,22 @@
-"""Export a notebook as one HTML file that needs nothing else: no script, font or style from afar.
+"""The web page of a notebook, as one file that asks nothing of the network when it is read.
 
-Used as `jupyter nbconvert --to html_page.HtmlPage`. nbconvert's own page loads MathJax for the
-formulas and two scripts more; here formulas become MathML, which browsers draw by themselves.
-Links to other notebooks lead to their pages: those beside this one, and those that the environment
-variable BN_TUTORIAL_PAGES names because they are about to be made. Other notebooks have no link.
+It is nbconvert's own page, except for what that leaves to scripts from elsewhere or leaves out.
 """
 
-import os
-import re
-from pathlib import Path
+from __future__ import annotations
 
-from jinja2 import DictLoader, pass_context
+import re
+from collections.abc import Collection
+
+from jinja2 import DictLoader
 from latex2mathml.converter import convert
 from mistune.plugins.table import table_in_list
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from traitlets.config import Config
 
+# Without nbconvert's scripts, which are on other hosts, and with the texts that describe figures.
 TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -32,22 +32,22 @@ TEMPLATE = """
 </div>
 {%- endblock -%}
 """
+TAGS = {"remove_cell_tags": {"remove-cell"}, "remove_input_tags": {"hide-input"}}
 
 
-class MathMLRenderer(IPythonRenderer):
-    """Markdown to HTML, with MathML for what stands between dollar signs.
+class PageRenderer(IPythonRenderer):
+    """Markdown to HTML, with formulas as MathML, which browsers draw without a script.
 
     Args:
-        pages: names of the notebooks that have a page.
-        options: nbconvert's own.
+        pages: Names of the notebooks that have a page; links to other notebooks become plain text.
     """
 
-    def __init__(self, pages: set[str], **options: object) -> None:
-        super().__init__(**options)
+    def __init__(self, pages: Collection[str]) -> None:
+        super().__init__(escape=False, anchor_link_text="")
         self.pages = pages
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        """A link; to a notebook's page, or none if it has no page."""
+        """A link, which leads from a notebook to a notebook's page."""
         name = url.removesuffix(".ipynb")
         if name == url or "://" in url:
             return super().link(text, url, title)
@@ -61,46 +61,30 @@ class MathMLRenderer(IPythonRenderer):
         """$…$."""
         return convert(body)
 
-    def _html_embed_images(self, html: str) -> str:
-        """Without images HTML stays as it is.
 
-        nbconvert would close what only closes further down, such as `<details>` above Markdown.
-        """
-        return super()._html_embed_images(html) if "<img" in html else html
+def html_page(notebook: NotebookNode, pages: Collection[str] = ()) -> str:
+    """The page of a notebook, which has the title and the language of its first heading.
 
+    Args:
+        notebook: The notebook with its outputs. Its cells tagged `remove-cell` are left out, and
+            so is the code of those tagged `hide-input`.
+        pages: Names of the notebooks that have a page in the same folder.
+    """
 
-class HtmlPage(HTMLExporter):
-    """nbconvert's page in JupyterLab's looks, without its scripts."""
-
-    export_from_notebook = None
-    template_file = "page.html.j2"
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(extra_loaders=[DictLoader({"page.html.j2": TEMPLATE})], **options)
-
-    def from_notebook_node(
-        self, notebook: NotebookNode, resources: dict | None = None, **options: object
-    ) -> tuple[str, dict]:
-        """The page; its title is the notebook's, and it says which language it is in."""
-        folder = Path((resources or {}).get("metadata", {}).get("path") or ".")
-        self.pages = {path.stem for path in folder.glob("[0-9]*.html")}
-        self.pages |= set(os.environ.get("BN_TUTORIAL_PAGES", "").split())
-        title = title_of(notebook)
-        titled = NotebookNode(notebook, metadata=NotebookNode(notebook.metadata, title=title))
-        self.language_code = "zh" if re.search("[\u4e00-\u9fff]", title) else "en"
-        return super().from_notebook_node(titled, resources, **options)
-
-    @pass_context
-    def markdown2html(self, context: object, source: str) -> str:  # noqa: ARG002
-        """The filter nbconvert's templates call for each Markdown cell and output."""
-        renderer = MathMLRenderer(self.pages, escape=False, embed_images=True, anchor_link_text="")
-        markdown = MarkdownWithMath(renderer=renderer)
+    def markdown2html(source: str) -> str:
+        markdown = MarkdownWithMath(renderer=PageRenderer(pages))
         table_in_list(markdown)
         return markdown.render(source)
 
-
-def title_of(notebook: NotebookNode) -> str:
-    """The first heading, or "notebook"."""
-    texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    headings = (re.search(r"^#+ (.*)$", text, re.MULTILINE) for text in texts)
-    return next((heading[1] for heading in headings if heading), "notebook")
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heading = re.search(r"^#+ (.*)$", text, re.MULTILINE)
+    title = heading[1] if heading else "notebook"
+    exporter = HTMLExporter(
+        config=Config(TagRemovePreprocessor=TAGS),
+        extra_loaders=[DictLoader({"page.html.j2": TEMPLATE})],
+        template_file="page.html.j2",
+        filters={"markdown2html": markdown2html},
+        language_code="zh" if re.search("[\u4e00-\u9fff]", title) else "en",
+    )
+    titled = NotebookNode(notebook, metadata=NotebookNode(notebook.metadata, title=title))
+    return exporter.from_notebook_node(titled)[0]

@@ -12,10 +12,12 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import nbformat
-from html_page import HtmlPage
+from html_page import html_page
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
@@ -25,8 +27,8 @@ AT_ONCE = 2
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 
 
-def run(path: Path, pages: Path, row: int, threads: int) -> str | None:
-    """Run one; returns the error that ended it, if one did."""
+def run(path: Path, row: int, pages: Path, linked: set[str], threads: int) -> str | None:
+    """Run one, and write it and its page; returns the error that ended it, if one did."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=None, record_timing=False, resources={"metadata": {"path": path.parent}}
@@ -40,18 +42,13 @@ def run(path: Path, pages: Path, row: int, threads: int) -> str | None:
         except CellExecutionError as error:
             return str(error)
         finally:
-            write(notebook, path.stem, pages)
+            # Of a progress bar that was redrawn in place, this keeps what it showed last.
+            notebook, _ = CoalesceStreamsPreprocessor(enabled=True).preprocess(notebook, {})
+            nbformat.write(notebook, pages / path.name)
+            page = pages.resolve() / f"{path.stem}.html"
+            page.write_text(html_page(notebook, linked), encoding="utf-8")
+            tqdm.write(f"  its page: {page}")
     return None
-
-
-def write(notebook: nbformat.NotebookNode, name: str, pages: Path) -> None:
-    """The notebook and its page; of a progress bar redrawn in place, what it showed last."""
-    notebook, _ = CoalesceStreamsPreprocessor(enabled=True).preprocess(notebook, {})
-    nbformat.write(notebook, pages / f"{name}.ipynb")
-    resources = {"metadata": {"name": name, "path": str(pages)}}
-    page, _ = HtmlPage().from_notebook_node(notebook, resources)
-    (pages / f"{name}.html").write_text(page, encoding="utf-8")
-    tqdm.write(f"  its page: {(pages / name).resolve()}.html")
 
 
 def main() -> int:
@@ -61,21 +58,21 @@ def main() -> int:
     options.add_argument("--pages", type=Path, required=True, help="the folder for what is made")
     chosen = options.parse_args()
     chosen.pages.mkdir(parents=True, exist_ok=True)
-    os.environ["BN_TUTORIAL_PAGES"] = " ".join(path.stem for path in chosen.notebooks)
     at_once = min(AT_ONCE, len(chosen.notebooks))
-    threads = max(1, (os.cpu_count() or 1) // at_once)
-    pool = ThreadPoolExecutor(at_once)
+    run_one = partial(
+        run,
+        pages=chosen.pages,
+        linked={path.stem for path in [*chosen.notebooks, *chosen.pages.glob("*.html")]},
+        threads=max(1, (os.cpu_count() or 1) // at_once),
+    )
     try:
-        rows, count = range(len(chosen.notebooks)), len(chosen.notebooks)
-        found = pool.map(run, chosen.notebooks, [chosen.pages] * count, rows, [threads] * count)
+        found = ThreadPoolExecutor(at_once).map(run_one, chosen.notebooks, count())
         errors = [error for error in found if error]
     except KeyboardInterrupt:
         os._exit(130)  # the kernels end with their parent; the pool would wait for all notebooks
     print("\n".join(errors), end="", file=sys.stderr)
     if not errors:
-        print(
-            "Done. Open one of these pages in a browser, or the notebook beside it in JupyterLab:"
-        )
+        print("Done. Open a page in a browser, or the notebook beside it in JupyterLab:")
     for path in chosen.notebooks:
         print(f"  {(chosen.pages / path.stem).resolve()}.html")
     return int(bool(errors))

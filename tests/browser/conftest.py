@@ -4,7 +4,6 @@ Without one the tests here are skipped, with a line that says how to get one. Wi
 BN_TUTORIAL_BROWSER=required that is a failure: so CI cannot pass without having looked.
 """
 
-import base64
 import os
 import re
 import shutil
@@ -25,15 +24,10 @@ HOW_TO_GET_ONE = (
     "no browser to test with: on Debian and Ubuntu, apt install chromium chromium-driver; "
     "elsewhere, Chrome and the chromedriver of the same version"
 )
-# Nothing but the page under test may use the network.
-QUIET = (
+QUIET = (  # besides what chromedriver asks of it, which keeps it off the network
     "--headless=new",
     "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
     "--disable-component-update",
-    "--disable-sync",
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
     "--force-prefers-reduced-motion",
@@ -56,109 +50,75 @@ def give_up(reason):
     pytest.skip(reason)
 
 
-def _first_found(names):
-    return next(filter(None, map(shutil.which, names)), None)
-
-
 @pytest.fixture(scope="session")
-def start_browser(tmp_path_factory):
-    """A function that starts one more browser; all are closed at the end."""
-    binary, driver = _first_found(BROWSERS), _first_found(["chromedriver"])
+def started_browser(tmp_path_factory):
+    """One browser for all tests."""
+    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which("chromedriver")
     if not (binary and driver):
         give_up(HOW_TO_GET_ONE)
-    started = []
-
-    def start(*arguments):
-        options = webdriver.ChromeOptions()
-        options.binary_location = binary
-        for argument in (
-            *QUIET,
-            f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
-            *arguments,
-        ):
-            options.add_argument(argument)
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            options.add_argument("--no-sandbox")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        try:
-            started.append(webdriver.Chrome(options, Service(driver)))
-        except WebDriverException as error:
-            give_up(f"{binary} does not start: {error.msg}")
-        # Not every version gives a window without a screen the focus, which JupyterLab goes by.
-        started[-1].execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
-        started[-1].set_script_timeout(300)  # axe-core takes long on a slow machine
-        return started[-1]
-
-    yield start
-    for driver_of_one in started:
-        driver_of_one.quit()
-
-
-@pytest.fixture(scope="session")
-def _shared_browser(start_browser):
-    return start_browser()
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in (*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(argument)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    try:
+        browser = webdriver.Chrome(options, Service(driver))
+    except WebDriverException as error:
+        give_up(f"{binary} does not start: {error.msg}")
+    # Not every version gives a window without a screen the focus, which JupyterLab goes by.
+    browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
+    browser.set_script_timeout(300)  # cells and axe-core take long on a slow machine
+    yield browser
+    browser.quit()
 
 
 @pytest.fixture
-def browser(_shared_browser):
+def browser(started_browser):
     """The browser, wide, light, on an empty page, with empty logs."""
-    _shared_browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    _shared_browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    _shared_browser.get("about:blank")
+    started_browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    started_browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    started_browser.get("about:blank")
     for log in ("browser", "performance"):
-        _shared_browser.get_log(log)
-    return _shared_browser
+        started_browser.get_log(log)
+    return started_browser
 
 
-@pytest.fixture(scope="session")
-def resize():
+def resize(browser, width, height=SCREEN):
     """Give the page a width and a height in CSS pixels; 360 is a telephone's width."""
-
-    def change(browser, width, height=SCREEN):
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    return change
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-@pytest.fixture(scope="session")
-def screenshot():
+def screenshot(browser, name):
     """Leave what the browser shows in build/screenshots, under this name."""
-
-    def take(browser, name):
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        image = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
-        path = SCREENSHOTS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.png"
-        path.write_bytes(base64.b64decode(image))
-
-    return take
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    path = SCREENSHOTS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.png"
+    browser.save_screenshot(str(path))
 
 
-@pytest.fixture(scope="session")
-def screenshots(screenshot, resize):
+def screenshots(browser, name, width):
     """Leave all of a page in build/screenshots, as numbered stretches from top to end."""
-
-    def take(browser, name, width):
-        resize(browser, width, STRETCH)
-        height = browser.execute_script("return document.documentElement.scrollHeight")
-        for number, top in enumerate(range(0, height, STRETCH), 1):
-            browser.execute_script("scrollTo(0, arguments[0])", top)
-            screenshot(browser, f"{name}-{number}")
-        browser.execute_script("scrollTo(0, 0)")
-        resize(browser, width)
-
-    return take
+    resize(browser, width, STRETCH)
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    for number, top in enumerate(range(0, height, STRETCH), 1):
+        browser.execute_script("scrollTo(0, arguments[0])", top)
+        screenshot(browser, f"{name}-{number}")
+    browser.execute_script("scrollTo(0, 0)")
+    resize(browser, width)
 
 
 @pytest.fixture(scope="session")
-def jupyter_lab(start_browser, tmp_path_factory):
+def jupyter_lab(started_browser, tmp_path_factory):
     """JupyterLab, which shows a folder of its own; without a browser it isn't started."""
     with lab.serve(tmp_path_factory.mktemp("shown"), tmp_path_factory.mktemp("jupyter")) as server:
         yield server
 
 
 @pytest.fixture
-def open_notebook(jupyter_lab, browser, resize):
+def open_notebook(jupyter_lab, browser):
     """A function that opens a copy of any notebook in JupyterLab, with other parameters."""
     opened = []
 

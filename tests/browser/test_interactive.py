@@ -2,6 +2,7 @@
 
 import re
 
+import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +14,7 @@ from selenium.webdriver.common.by import By
 from bn_tutorial import mnist, networks, training
 from bn_tutorial.interactive import draw_a_digit, slide_over_steps
 from bn_tutorial.interactive.digits import _choose_images, batch_logits
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, resize, screenshot, screenshots
 from tests.browser.fragments import Part
 from tests.browser.handwriting import HANDWRITING
 from tests.browser.logs import network as network_log
@@ -71,8 +72,13 @@ def show(browser, tmp_path):
     return open_page
 
 
-def test_logits_by_population_statistics_are_tensorflows(show, drawing, network, data):
-    (part,) = show(drawing)
+@pytest.fixture
+def part(show, drawing):
+    """The digit to draw, alone on a page."""
+    return show(drawing)[0]
+
+
+def test_logits_by_population_statistics_are_tensorflows(part, network, data):
     found = part.logits(data.test.pixels[:100], use_batch=False)
     images = data.test.images[:100]
     _require_close(found, rounded(network)(images, is_training=False), 1e-4)
@@ -99,13 +105,12 @@ def rounded(network):
 
 
 @pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "one class"])
-def test_logits_by_batch_statistics_are_tensorflows(show, drawing, network, data, generator, mixed):
+def test_logits_by_batch_statistics_are_tensorflows(part, network, data, generator, mixed):
     """In a batch of two, BN leaves little but the sign of the difference between the two.
 
     Rounding a weight can turn the sign round, so there only TensorFlow with the rounded weights is
     compared. From three on, TensorFlow with the network's own weights is, too.
     """
-    (part,) = show(drawing)
     for label, size in enumerate((2, 3, 5, 10, 16, 20, 30, 40, 50, 60)):
         everybody = np.arange(len(data.test))
         candidates = everybody if mixed else np.flatnonzero(data.test.classes == label)
@@ -117,9 +122,8 @@ def test_logits_by_batch_statistics_are_tensorflows(show, drawing, network, data
             _require_close(found, batch_logits(network, images), 1e-2)
 
 
-def test_the_bars_are_tensorflows(show, drawing, network, data):
+def test_the_bars_are_tensorflows(part, network, data):
     """What is seen of the digit: in the batch with these companions, and by itself."""
-    (part,) = show(drawing)
     images = data.test.images[_choose_images(data.test, seed=0)]
     with_rounded = rounded(network)
     part.all(".picks button")[2].click()
@@ -135,29 +139,24 @@ def test_the_bars_are_tensorflows(show, drawing, network, data):
             np.testing.assert_allclose(part.percentages(way), expected, rtol=0, atol=1)
 
 
-def test_nothing_is_answered_before_the_reader_has_guessed(show, drawing):
-    (part,) = show(drawing)
+def test_nothing_is_answered_before_the_reader_has_guessed(part):
     assert part.answers() == ["–", "–"]
     assert "Nothing is drawn" in part.one(".status").text
     assert not part.image().any()
 
 
-def test_alone_naive_bn_always_answers_the_same(show, drawing, screenshot, browser):
-    (part,) = show(drawing)
-    naive = set()
-    fixed = []
+def test_alone_naive_bn_always_answers_the_same(part):
+    answers = []
     for pick in part.all(".picks button"):
         pick.click()
-        answers = part.answers()
-        naive.add(answers[0])
-        fixed.append(answers[1])
+        answers.append(part.answers())
+    naive, fixed = (set(of_one) for of_one in zip(*answers, strict=True))
     assert len(naive) == 1
-    assert len(set(fixed)) >= 7
+    assert len(fixed) >= 7
     assert f"Naive BN answers {naive.pop()}" in part.one(".status").text
 
 
-def test_companions_move_naive_bn_alone(show, drawing):
-    (part,) = show(drawing)
+def test_companions_move_naive_bn_alone(part):
     part.all(".picks button")[0].click()
     bars = []
     for count in (0, 1, 5, 20, 59):
@@ -186,16 +185,14 @@ def test_companions_of_one_class_and_others_at_random(show, drawing):
     assert again.companions() == mixed
 
 
-def test_the_digit_is_not_its_own_companion(show, drawing):
-    (part,) = show(drawing)
+def test_the_digit_is_not_its_own_companion(part):
     part.all(".picks button")[4].click()
     part.set_companions(59)
     companions = part.companions()
     assert sorted([*companions, 24]) == list(range(60))
 
 
-def test_a_drawing_is_fitted_as_mnist_is(show, drawing):
-    (part,) = show(drawing)
+def test_a_drawing_is_fitted_as_mnist_is(part):
     part.one(".clear").click()
     assert part.answers() == ["–", "–"]
     for shift in (0.0, 0.3):  # wherever it is drawn, and however large
@@ -213,9 +210,8 @@ def test_a_drawing_is_fitted_as_mnist_is(show, drawing):
     assert ((image > 0) & (image < 1)).any()  # soft edges
 
 
-def test_twenty_digits(show, drawing, browser, screenshot):
+def test_twenty_digits(part, browser):
     """All twenty were read right when this was written; another training may miss some."""
-    (part,) = show(drawing)
     naive, wrong = set(), []
     for number, (label, strokes) in enumerate(HANDWRITING):
         part.one(".clear").click()
@@ -229,8 +225,7 @@ def test_twenty_digits(show, drawing, browser, screenshot):
     assert len(wrong) <= 3, wrong
 
 
-def test_a_finger_draws(show, drawing, browser):
-    (part,) = show(drawing)
+def test_a_finger_draws(part, browser):
     part.one(".clear").click()
     paper = part.one(".paper").rect
     builder = ActionBuilder(browser, mouse=PointerInput("touch", "finger"), duration=0)
@@ -244,8 +239,7 @@ def test_a_finger_draws(show, drawing, browser):
 
 
 @pytest.mark.parametrize("selector", [".clear", ".picks button"])
-def test_paper_that_is_cleared_under_the_pen_stays_so(show, drawing, browser, selector):
-    (part,) = show(drawing)
+def test_paper_that_is_cleared_under_the_pen_stays_so(part, browser, selector):
     part.one(".clear").click()
     paper = part.one(".paper")
     pen = ActionChains(browser, duration=0)
@@ -261,8 +255,7 @@ def test_paper_that_is_cleared_under_the_pen_stays_so(show, drawing, browser, se
     assert part.answers()[1] == "1"
 
 
-def test_the_keyboard_is_enough(show, drawing, browser):
-    (part,) = show(drawing)
+def test_the_keyboard_is_enough(part, browser):
     focused = "return arguments[0].shadowRoot.activeElement?.className"
     part.one(".clear").send_keys(Keys.ENTER)
     assert "Nothing is drawn" in part.one(".status").text
@@ -285,8 +278,7 @@ def test_two_copies_do_not_disturb_each_other(show, drawing, slider):
     assert steps.one("output").text == "0"
 
 
-def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(show, drawing):
-    (part,) = show(drawing)
+def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(part):
     strips = [strip.get_attribute("aria-label") for strip in part.all(".strip")]
     assert [re.match(r"(\w+ BN), layer 2: .* 100 ", text)[1] for text in strips] == [
         "naive BN",
@@ -298,13 +290,12 @@ def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(show, drawing):
 
 @pytest.mark.parametrize("width", [360, 1200])
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "zh-CN")])
-def test_looks(show, drawing, slider, browser, resize, screenshots, width, theme, language):
+def test_looks(show, drawing, slider, browser, width, theme, language):
     resize(browser, width)
     part, steps = show(drawing, slider, theme=theme, language=language)
     part.all(".picks button")[4].click()
     part.set_companions(12)
-    scripted = "return document.documentElement.scrollWidth"
-    assert browser.execute_script(scripted) == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") == width
     for each in (part, steps):
         assert ("dark" in each.one(".panel").get_attribute("class")) == (theme == "dark")
     assert ("同伴" in part.one(".status").text) == (language == "zh-CN")
@@ -316,11 +307,11 @@ def test_looks(show, drawing, slider, browser, resize, screenshots, width, theme
 )
 def test_committed_fragments_live_in_the_pages_of_make_run(name, browser, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    from html_page import HtmlPage
+    from html_page import html_page
 
     page = tmp_path / "page.html"
-    text, _ = HtmlPage().from_filename(str(ROOT / "notebooks" / f"{name}.ipynb"))
-    page.write_text(text, encoding="utf-8")
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    page.write_text(html_page(notebook), encoding="utf-8")
     browser.get(page.as_uri())
     (root,) = browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]")
     assert Part(browser, root).all("input[type=range]")
@@ -330,8 +321,7 @@ def test_committed_fragments_live_in_the_pages_of_make_run(name, browser, monkey
     assert browser.get_log("browser") == []
 
 
-def test_it_follows_the_page_into_the_dark(show, drawing, browser):
-    (part,) = show(drawing)
+def test_it_follows_the_page_into_the_dark(part, browser):
     browser.execute_script("document.documentElement.dataset.theme = 'dark'")
     assert "dark" in part.one(".panel").get_attribute("class")
     browser.execute_script(
@@ -349,12 +339,8 @@ def test_without_scripts_there_is_a_picture_and_a_sentence(show, drawing, slider
         browser.execute_script("document.body.innerHTML = arguments[0]", html)
         image, sentence = browser.find_elements(By.CSS_SELECTOR, "img, p")
         assert image.is_displayed()
-        assert (
-            browser.execute_script(
-                "return arguments[0].decode().then(() => arguments[0].naturalWidth)", image
-            )
-            > 100
-        )
+        width = "return arguments[0].decode().then(() => arguments[0].naturalWidth)"
+        assert browser.execute_script(width, image) > 100
         assert "scripts don't run here" in sentence.text
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -39,23 +38,24 @@ def main() -> int:
     ]
     with ThreadPoolExecutor(chosen.jobs) as pool:
         outcomes = list(pool.map(lambda item: kept_run(*item, chosen.results), work))
-    print(report.text(outcomes, chosen.closest))
-    return int(any(margin.deviations < report.ENOUGH for margin in report.margins(outcomes)))
+    found = report.margins(outcomes)
+    print(report.text(found, outcomes, chosen.closest))
+    return int(any(margin.deviations < report.ENOUGH for margin in found))
 
 
 def kept_run(subject: str, how: runs.Run, folder: Path | None) -> runs.Outcome:
     """The outcome of a run that is kept in the folder, or else of one that is done now."""
     file = folder and folder / f"{subject} {how.kind} {how.seed}.json".replace("/", "-")
     if file and file.exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return runs.Outcome(**kept | {"run": runs.Run(**kept["run"])})
+        _, _, *kept = json.loads(file.read_text(encoding="utf-8"))
+        return runs.Outcome(subject, how, *kept)
     outcome = runs.run(subject, how)
     fell = [f"  fell by {-s:.2g}: {claim[:150]}" for claim, s in outcome.slacks.items() if s < 0]
     print(f"{subject}, {how.kind}, seed {how.seed}, {how.change}: "
           f"{len(outcome.slacks)} claims, {outcome.seconds:.0f} s",
           *fell, *outcome.errors, sep="\n", flush=True)  # fmt: skip
     if file:
-        file.write_text(json.dumps(dataclasses.asdict(outcome)), encoding="utf-8")
+        file.write_text(json.dumps(outcome), encoding="utf-8")
     return outcome
 
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from nbclient import NotebookClient
@@ -17,34 +17,29 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from tools.margins import claims, seeds
-from tools.short_notebooks import short_form
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
 WATCH = f"""import sys
 sys.path.insert(0, {str(ROOT)!r})
 from tools.margins.claims import watch
 watch(get_ipython())"""
-ONE_THREAD = {
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-}
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 CHANGES = {  # of the environment; they imitate other processors
-    "one thread": ONE_THREAD,
-    "two threads": dict.fromkeys(ONE_THREAD, "2"),
-    "oneDNN off": ONE_THREAD | {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "one thread": dict.fromkeys(THREADS, "1"),
+    "two threads": dict.fromkeys(THREADS, "2"),
+    "oneDNN off": dict.fromkeys(THREADS, "1") | {"TF_ENABLE_ONEDNN_OPTS": "0"},
 }
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """How a subject is run.
 
     Attributes:
-        source: of the digits, as in `load_mnist`.
-        short: whether in the short form that `make test` runs.
-        seed: of a notebook; of tests, by how much their seeds are shifted.
-        change: one of `CHANGES`.
+        source: Where the digits come from, as in `load_mnist`.
+        short: Whether it has the short form that `make test` runs.
+        seed: The notebook's seed; those of tests are shifted by so much.
+        change: What is changed of the environment, one of `CHANGES`.
     """
 
     source: str
@@ -71,16 +66,16 @@ RUNS = [
 ]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a run gave.
 
     Attributes:
-        subject: the notebook, such as `03_what_batch_norm_buys`, or the file of tests.
-        run: how it was run.
-        slacks: of each claim, by its test and its text; the least, if it was met several times.
-        seconds: it took.
-        errors: of cells that ended in an exception, a line each.
+        subject: The notebook, such as `03_what_batch_norm_buys`, or the file of tests.
+        run: How it was run.
+        slacks: The slack of each claim, by its test and its text; if it was met several times, the
+            least.
+        seconds: The time that it took.
+        errors: A line for each test that failed, or each cell that ended in an exception.
     """
 
     subject: str
@@ -93,16 +88,13 @@ class Outcome:
 def run(subject: str, how: Run) -> Outcome:
     """Run a notebook, named as `03_what…` or `solutions/08_…`, or a file `tests/…`."""
     with tempfile.TemporaryDirectory() as folder:
-        records = Path(folder) / "records"
+        records = Path(folder, "records")
         records.touch()
-        environment = CHANGES[how.change] | {claims.OUTPUT: str(records)}
+        environment = os.environ | CHANGES[how.change] | {claims.OUTPUT: str(records)}
         start = time.perf_counter()
-        if subject.startswith("tests/"):
-            errors = _run_tests(subject, how, environment)
-        else:
-            errors = _run_notebook(subject, how, environment)
-        seconds = time.perf_counter() - start
-        return Outcome(subject, how, read(records), seconds, errors)
+        run_one = _run_tests if subject.startswith("tests/") else _run_notebook
+        errors = run_one(subject, how, environment)
+        return Outcome(subject, how, read(records), time.perf_counter() - start, errors)
 
 
 def read(records: Path) -> dict[str, float]:
@@ -111,36 +103,30 @@ def read(records: Path) -> dict[str, float]:
     for line in records.read_text(encoding="utf-8").splitlines():
         test, claim, slack = json.loads(line)
         name = f"{test.split('::', 1)[-1].removesuffix(' (call)')}: {claim}" if test else claim
-        slacks[name] = min(slack, slacks.get(name, float("inf")))
+        slacks[name] = min(slack, slacks.get(name, claims.HOLDS))
     return slacks
 
 
 def _run_tests(subject: str, how: Run, environment: dict[str, str]) -> list[str]:
     options = ["-p", "tools.margins.seeds", "-p", "no:cacheprovider", "-q", "--tb=line"]
-    options += ["-m", "not workers", f"--hypothesis-seed={how.seed}"]
-    command = [sys.executable, "-m", "pytest", *options, subject]
-    environment |= {seeds.SHIFT: str(how.seed)}
+    options += ["-m", "not workers", f"--hypothesis-seed={how.seed}", subject]
     result = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
-    )
+        [sys.executable, "-m", "pytest", *options],
+        cwd=ROOT, env=environment | {seeds.SHIFT: str(how.seed)}, capture_output=True, text=True,
+    )  # fmt: skip
     lines = (result.stdout + result.stderr).splitlines()
     return [line for line in lines if line.startswith(("FAILED", "ERROR"))]
 
 
 def _run_notebook(subject: str, how: Run, environment: dict[str, str]) -> list[str]:
-    path, parameters = ROOT / f"notebooks/{subject}.ipynb", {"SEED": how.seed, "SOURCE": how.source}
-    if how.short:
-        notebook = short_form(path, **parameters)
-    else:
-        notebook = parameterize_notebook(load_notebook_node(str(path)), parameters)
+    notebook = load_notebook_node(str(NOTEBOOKS / f"{subject}.ipynb"))
+    parameters = notebook.metadata.short if how.short else {}
+    parameters = parameters | {"SEED": how.seed, "SOURCE": how.source}
+    notebook = parameterize_notebook(notebook, parameters)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(WATCH))
-    client = NotebookClient(
-        notebook,
-        timeout=None,
-        allow_errors=True,
-        resources={"metadata": {"path": ROOT / "notebooks"}},
-    )
-    client.execute(env=os.environ | environment)
+    resources = {"metadata": {"path": NOTEBOOKS}}
+    client = NotebookClient(notebook, timeout=None, allow_errors=True, resources=resources)
+    client.execute(env=environment)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [f"{o.ename}: {o.evalue}" for o in outputs if o.output_type == "error"]
 
@@ -149,13 +135,12 @@ def subjects(asked: list[str]) -> list[str]:
     """All notebooks and files of tests, or those asked for.
 
     Raises:
-        SystemExit: one that is asked for does not exist.
+        SystemExit: One that is asked for does not exist.
     """
-    folder = ROOT / "notebooks"
-    notebooks = [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("solutions/*.ipynb"))]
-    names = [path.relative_to(folder).with_suffix("").as_posix() for path in notebooks]
+    paths = [*sorted(NOTEBOOKS.glob("*.ipynb")), *sorted(NOTEBOOKS.glob("solutions/*.ipynb"))]
+    known = [path.relative_to(NOTEBOOKS).with_suffix("").as_posix() for path in paths]
     files = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("tests/**/test_*.py"))]
-    known = [*names, *(file for file in files if "/browser/" not in file)]
+    known += [file for file in files if "/browser/" not in file]
     found = [next((name for name in known if name.startswith(start)), "") for start in asked]
     if "" in found:
         raise SystemExit(f"expected notebooks or files of tests, some of {known}; found {asked}")
