@@ -34,6 +34,11 @@ class Node:
         """The operation, or the layer that `TimeDistributed` runs at each step."""
         return unwrapped(self.operation)
 
+    @property
+    def kind(self) -> str:
+        """The name of the layer's class."""
+        return type(self.layer).__name__
+
 
 class Graph:
     """The calls in a Sequential or functional model, and in those inside it.
