@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import types
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -78,11 +79,11 @@ class _Rebuilding:
     """The new layers by the old ones, so that a layer in two places stays one layer.
 
     Attributes:
-        current: What is being made or was made last, for messages.
+        current: The model, or the layer of it that is being copied, for messages.
     """
 
     def __init__(self, model: keras.Model, replacements: Replacements, removed: Removed) -> None:
-        self.current: keras.Operation = model
+        self.whole = self.current = model
         self.new, self.removed = dict(replacements), removed
         self.copied: list[tuple[keras.Layer, keras.Layer]] = []
 
@@ -103,7 +104,6 @@ class _Rebuilding:
                 old,
                 keras.tree.map_structure(lambda tensor: inputs[id(tensor)], old.input),
                 clone_function=partial(self._to_call, outputs={id(x) for x in old.outputs}),
-                call_function=_call,
             )
         if not old.trainable:
             new.trainable = False
@@ -127,27 +127,26 @@ class _Rebuilding:
             return layers.TimeDistributed(self.layer(old.layer), **options)
         self.current = old
         new = copy_of(old)
+        self.current = self.whole
         self.copied.append((old, new))
         return new
 
-    def _to_call(self, old: keras.Operation, outputs: set[int]) -> keras.Operation | None:
-        """The new layer; for a removed one None, unless an output has its name from it."""
-        node = self.removed.get(old)
-        return self.layer(old) if node is None or id(node.outputs[0]) in outputs else None
+    def _to_call(self, old: keras.Operation, outputs: set[int]) -> Callable:
+        """The new layer; for a removed one, what gives on its inputs.
+
+        An output has its name from the layer that gives it, so there a removed one is replaced.
+        """
+        if old not in self.removed:
+            return self.layer(old)
+        is_output = id(self.removed[old].outputs[0]) in outputs
+        give_on = self.layer(old) if is_output else lambda inputs: inputs
+        return lambda *args, **kwargs: give_on(keras.tree.flatten((args, kwargs))[0])  # no mask
 
     def copy_states(self) -> None:
         """Give the new layers the state of the old ones, now that all are built."""
         for old, new in self.copied:
             self.current = old
             _copy_state(old, new)
-
-
-def _call(new: keras.Operation | None, *args: object, **kwargs: object) -> object:
-    """Call a new layer as the old one was called, or give on the inputs of a removed one."""
-    if new is None or isinstance(new, layers.Identity):  # BN may have been given a mask, too
-        inputs = keras.tree.flatten((args, kwargs))[0]
-        return inputs if new is None else new(inputs)
-    return new(*args, **kwargs)
 
 
 def _copy_state(old: keras.Layer, new: keras.Layer) -> None:
