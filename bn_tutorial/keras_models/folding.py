@@ -218,7 +218,7 @@ class _Plan:
         old = self.copies.get(target.layer, target.layer)
         in_order = chain[::-1] if backward else chain
         sample = _sample(in_order, old)
-        scale, shift = _per_channel(in_order, norm, _run(in_order[:1], sample).shape)
+        scale, shift = _per_channel(in_order, norm, _run(in_order[:1], sample, {}).shape)
         if np.any(shift) and not backward and getattr(old, "padding", "valid") != "valid":
             raise Unfoldable(f"{target.kind} after it pads with zeros that BN would shift")
         rescale = folded_weights.rescale_outputs if backward else folded_weights.rescale_inputs
@@ -268,40 +268,34 @@ def _sample(chain: list[Node], target: keras.Layer) -> tf.Tensor:
     return tf.constant(np.random.default_rng(0).normal(size=[2, *sizes]), tf.float32)
 
 
-def _per_channel(
-    chain: list[Node], norm: Node, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """BN's `a` and `b` for each channel of the layer with weights at the other end of a chain.
+def _per_channel(chain: list[Node], norm: Node, shape: tuple[int, ...]) -> np.ndarray:
+    """BN's `a` and `b` for the layer with weights at the other end of a chain: `[2, channels]`.
 
     Each value that the first layer puts out, in this shape, is marked with its channel. Running the
     layers that move values on these marks shows in which channel of the last layer it ends up.
     """
     marks = tf.constant(_channels(shape, _channel_axis(chain[0])), tf.int32)
-    of_first = _run([node for node in chain[1:-1] if isinstance(node.layer, MOVING)], marks)
-    of_first = of_first.astype(int)
+    moving = [node for node in chain[1:-1] if isinstance(node.layer, MOVING)]
+    of_first = _run(moving, marks, {}).astype(int)
     of_last = _channels(of_first.shape, _channel_axis(chain[-1]))
     of_norm, of_target = (of_first, of_last) if norm is chain[0] else (of_last, of_first)
-    pair = []
-    for values in folded_weights.affine(norm.layer):
-        channels = np.zeros(1 + of_target.max())
-        channels[of_target] = values[of_norm]
-        if np.any(channels[of_target] != values[of_norm]):
-            raise Unfoldable(f"its axis {norm.layer.axis} is not that of the channels")
-        pair.append(channels)
-    return tuple(pair)
+    values = np.stack(folded_weights.affine(norm.layer))[:, of_norm]
+    per_channel = np.zeros([2, 1 + of_target.max()])
+    per_channel[:, of_target] = values
+    if np.any(per_channel[:, of_target] != values):
+        raise Unfoldable(f"its axis {norm.layer.axis} is not that of the channels")
+    return per_channel
 
 
 def _channels(shape: tuple[int, ...], axis: int) -> np.ndarray:
-    """The number of the channel of each value."""
+    """The number of the channel that each value is in."""
     return np.broadcast_to(np.indices(shape, sparse=True)[axis], shape)
 
 
-def _run(
-    chain: list[Node], values: tf.Tensor, instead: dict[Node, keras.Layer] | None = None
-) -> np.ndarray:
-    """What the layers of a chain make of inputs, one after another; float64."""
+def _run(chain: list[Node], values: tf.Tensor, instead: dict[Node, keras.Layer]) -> np.ndarray:
+    """What the layers of a chain, or others instead, make of values one after another; float64."""
     for node in chain:
-        layer = (instead or {}).get(node, node.layer)
+        layer = instead.get(node, node.layer)
         if node.layer is not node.operation:
             layer = layers.TimeDistributed(layer, name=node.operation.name)
         values = layer(values)
