@@ -206,7 +206,7 @@ class _Plan:
             raise Unfoldable(f"{name} is not a plain one (quantized, adapted)")
 
     def _require_one_call(self, node: Node, name: str) -> None:
-        calls = len(self.graph.calls(node.operation))
+        calls = len(self.graph.calls(node.layer))
         if calls != 1:
             raise Unfoldable(f"{name} is called {calls} times")
         if node.training:

@@ -218,13 +218,15 @@ def test_what_stays_and_why():
     inputs = keras.Input([6, 6, 4])
     conv = layers.Conv2D(4, 1)(inputs)
     relu = layers.ReLU()
-    shared, twice = layers.Conv2D(4, 1, name="shared"), BN(name="twice")
+    shared, twice = layers.Conv2D(4, 1), BN(name="twice")
+    timed = layers.Dense(4)
     used = layers.Conv2D(4, 1, name="used")(inputs)
     outputs = [
         BN(name="of the input")(inputs),
         relu(BN(name="activated")(layers.Conv2D(4, 1, activation="relu")(inputs))),
         relu(BN(name="of two")(used)) + used,
         relu(BN(name="of a shared one")(shared(inputs))) + shared(used),
+        relu(BN(name="of a timed one")(layers.TimeDistributed(timed)(inputs))) + timed(inputs),
         relu(twice(layers.Conv2D(4, 1)(inputs))) + twice(layers.Conv2D(4, 1)(inputs)),
         relu(BN(axis=1, name="of rows")(conv)),
         Inside(name="mine")(relu(keras.ops.multiply(inputs, 2.0))),
@@ -235,6 +237,7 @@ def test_what_stays_and_why():
         "activated": "activation",
         "of two": "elsewhere",
         "of a shared one": "2 times",
+        "of a timed one": "2 times",
         "twice": "it is called 2 times",
         "of rows": "axis 1",
         "mine/norm": "Inside",
@@ -278,6 +281,7 @@ def test_the_new_model_is_a_model(tmp_path):
     model = chain([6, 6, 2], layers.Conv2D(3, 3), BN(), layers.ReLU(), layers.Flatten(), Halved())
     model.compile("sgd", squared)
     new = assert_folds(model, 1)
+    assert model.compiled
     assert not new.compiled
     inputs = random_inputs(model)
     new.save(tmp_path / "new.keras")
