@@ -82,7 +82,8 @@ def fold_batch_norm(model: keras.Model, verbose: int | str = "auto") -> keras.Mo
 
     Returns:
         A model of the same kind, inputs, outputs and names, but without the folded layers. Where
-        one of these was an output, a layer of its name that does nothing takes its place.
+        one of these was an output, a layer of its name that does nothing takes its place. Instead
+        of a subclass with a constructor of its own, it is a plain Sequential or functional model.
 
     Raises:
         TypeError: `model` is no Keras 3 model, or a subclassed one, whose graph can't be seen.
