@@ -1,4 +1,8 @@
-"""Weights that do what a batch normalization before or behind them did: `a·z + b`, channel-wise."""
+"""Weights with which a layer does what it did together with the batch normalization beside it.
+
+At inference BN is `a·z + b`, with an `a` and a `b` for each channel. Where BN comes after a layer,
+that rescales the layer's outputs; where BN comes before it, its inputs.
+"""
 
 from __future__ import annotations
 
@@ -6,76 +10,69 @@ import keras
 import numpy as np
 from keras import layers
 
-Weights = dict[str, np.ndarray]
-# For each kind of layer its kernel, and the axis of that kernel's output channels. A depthwise
-# kernel is `[..., inputs, multiplier]`, and its channels are both of these.
-DENSE = {layers.Dense: "kernel", layers.Conv1D: "kernel", layers.Conv2D: "kernel",
-         layers.Conv3D: "kernel"}  # fmt: skip
-TRANSPOSED = {layers.Conv1DTranspose: "kernel", layers.Conv2DTranspose: "kernel",
-              layers.Conv3DTranspose: "kernel"}  # fmt: skip
-DEPTHWISE = {layers.DepthwiseConv1D: "kernel", layers.DepthwiseConv2D: "kernel"}
-SEPARABLE = {layers.SeparableConv1D: "pointwise_kernel", layers.SeparableConv2D: "pointwise_kernel"}
-KINDS = DENSE | TRANSPOSED | DEPTHWISE | SEPARABLE
-FORWARD_KINDS = DENSE | DEPTHWISE | SEPARABLE
+DENSE = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
+TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+WITH_INPUTS_RESCALED = (*DENSE, *DEPTHWISE, *SEPARABLE)
+WITH_OUTPUTS_RESCALED = (*WITH_INPUTS_RESCALED, *TRANSPOSED)
+NAMES = {"kernel", "depthwise_kernel", "pointwise_kernel", "bias"}  # of all their weights
 
 
-def affine(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+def affine(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
     """What BN does at inference, `a·z + b`: float64 `a` and `b`, each `[channels]`."""
-    mean, variance, gamma, beta = (
-        None if variable is None else variable.numpy().astype(np.float64)
-        for variable in (
-            getattr(layer, name, None)
-            for name in ("moving_mean", "moving_variance", "gamma", "beta")
-        )
-    )
-    scale = (1.0 if gamma is None else gamma) / np.sqrt(variance + layer.epsilon)
-    return scale, (0.0 if beta is None else beta) - scale * mean
+    values = {variable.name: variable.numpy().astype(np.float64) for variable in norm.variables}
+    scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + norm.epsilon)
+    return scale, values.get("beta", 0.0) - scale * values["moving_mean"]
 
 
 def rescale_outputs(
-    layer: keras.Layer, weights: Weights, scale: np.ndarray, shift: np.ndarray
-) -> Weights:
-    """Weights with which the layer's outputs are `scale·outputs + shift`.
+    layer: keras.Layer, scale: np.ndarray, shift: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Weights by name with which the layer's outputs are `scale·outputs + shift`.
 
     Args:
-        layer: one of `KINDS`, without activation function.
-        weights: its own, by name; `bias` may be missing.
-        scale: float `[channels]`, of the layer's outputs.
-        shift: float `[channels]`.
+        layer: One of `WITH_OUTPUTS_RESCALED`, without activation function.
+        scale: float64 `[channels]`, of the layer's outputs.
+        shift: float64 `[channels]`.
     """
-    name = KINDS[type(layer)]
-    kernel = weights[name].astype(np.float64)
-    if type(layer) in TRANSPOSED:
-        kernel = kernel * scale[:, np.newaxis]
-    elif type(layer) in DEPTHWISE:
-        kernel = kernel * scale.reshape(kernel.shape[-2:])
-    else:
-        kernel = kernel * scale
-    bias = weights.get("bias", np.zeros_like(shift)) * scale + shift
-    return weights | {name: kernel, "bias": bias}
+    weights = _weights(layer)
+    name = "pointwise_kernel" if isinstance(layer, SEPARABLE) else "kernel"
+    if isinstance(layer, TRANSPOSED):  # [..., outputs, inputs]
+        factors = scale[:, np.newaxis]
+    elif isinstance(layer, DEPTHWISE):  # [..., inputs, multiplier], and both make the outputs
+        factors = scale.reshape(weights[name].shape[-2:])
+    else:  # [..., inputs, outputs]
+        factors = scale
+    return weights | {name: weights[name] * factors, "bias": weights["bias"] * scale + shift}
 
 
 def rescale_inputs(
-    layer: keras.Layer, weights: Weights, scale: np.ndarray, shift: np.ndarray
-) -> Weights:
-    """Weights that make of `inputs` what the old ones make of `scale·inputs + shift`.
+    layer: keras.Layer, scale: np.ndarray, shift: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Weights by name with which the layer makes of inputs what it made of `scale·inputs + shift`.
 
     Args:
-        layer: one of `FORWARD_KINDS`; where `shift` is not 0 it must not pad with zeros.
-        weights: its own, by name; `bias` may be missing.
-        scale: float `[channels]`, of the layer's inputs.
-        shift: float `[channels]`.
+        layer: One of `WITH_INPUTS_RESCALED`; where `shift` is not 0 it must not pad with zeros.
+        scale: float64 `[channels]`, of the layer's inputs.
+        shift: float64 `[channels]`.
     """
-    name = "depthwise_kernel" if type(layer) in SEPARABLE else "kernel"
-    kernel = weights[name].astype(np.float64)
-    positions = tuple(range(kernel.ndim - 2))
-    moved = kernel.sum(axis=positions) * shift[:, np.newaxis]  # [inputs, outputs or multiplier]
-    if type(layer) in DENSE:
-        moved = moved.sum(axis=0)
-    elif type(layer) in DEPTHWISE:
-        moved = moved.ravel()
-    else:
-        pointwise = weights["pointwise_kernel"].astype(np.float64)
-        moved = moved.ravel() @ pointwise.reshape(pointwise.shape[-2:])
-    kernel = kernel * scale[:, np.newaxis]
-    return weights | {name: kernel, "bias": weights.get("bias", 0.0) + moved}
+    weights = _weights(layer)
+    name = "depthwise_kernel" if isinstance(layer, SEPARABLE) else "kernel"
+    kernel = weights[name]  # [..., inputs, outputs or multiplier]
+    shifted = (kernel * shift[:, np.newaxis]).sum(axis=tuple(range(kernel.ndim - 2)))
+    if isinstance(layer, DENSE):
+        shifted = shifted.sum(axis=0)
+    elif isinstance(layer, SEPARABLE):
+        pointwise = weights["pointwise_kernel"]
+        shifted = shifted.ravel() @ pointwise.reshape(pointwise.shape[-2:])
+    bias = weights["bias"] + shifted.ravel()
+    return weights | {name: kernel * scale[:, np.newaxis], "bias": bias}
+
+
+def _weights(layer: keras.Layer) -> dict[str, np.ndarray]:
+    """In float64; a bias that is missing is 0."""
+    zero = {"bias": np.zeros(1)}
+    return zero | {
+        variable.name: variable.numpy().astype(np.float64) for variable in layer.variables
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import defaultdict
 from dataclasses import dataclass
 
 import keras
@@ -17,10 +17,10 @@ class Node:
     """One call of a layer, or of an operation without a layer.
 
     Attributes:
-        operation: what is called.
-        path: to `layer`, through models inside and `TimeDistributed`.
-        inputs, outputs: tensors of the graph.
-        training: whether it always runs as in training.
+        operation: What is called.
+        path: The names on the way to `layer`, through models inside and `TimeDistributed`.
+        inputs, outputs: Tensors of the graph.
+        training: Whether it always runs as in training.
     """
 
     operation: keras.Operation
@@ -34,6 +34,11 @@ class Node:
         """The operation, or the layer that `TimeDistributed` runs at each step."""
         return unwrapped(self.operation)
 
+    @property
+    def kind(self) -> str:
+        """The name of the layer's class."""
+        return type(self.layer).__name__
+
 
 class Graph:
     """The calls in a Sequential or functional model, and in those inside it.
@@ -41,16 +46,18 @@ class Graph:
     What a subclassed model or layer does can't be followed: it is one node.
 
     Attributes:
-        nodes: in an order in which they can run.
+        nodes: The calls, in an order in which they can run.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self.nodes: list[Node] = []
+        # By the id of a tensor: the node that gives it, and those that take it.
         self._made: dict[int, Node] = {}
-        self._used: dict[int, list[Node | None]] = {}
-        self._above: dict[int, list] = {}  # the same tensor, on the other side of a border
-        self._below: dict[int, list] = {}
-        self._seen: set[int] = set()
+        self._used: dict[int, list[Node | None]] = defaultdict(list)
+        # By the id of a tensor: the same one, on the other side of a border of a model inside.
+        self._above: dict[int, list] = defaultdict(list)
+        self._below: dict[int, list] = defaultdict(list)
+        self._seen: set[Functional] = set()
         self._add(model, (), training=False, apart=True)
 
     def calls(self, operation: keras.Operation) -> list[Node]:
@@ -61,13 +68,13 @@ class Graph:
         """What gives a tensor; None stands for an input of the model."""
         if id(tensor) in self._made:
             return [self._made[id(tensor)]]
-        above = self._above.get(id(tensor), [])
+        above = self._above[id(tensor)]
         return [maker for other in above for maker in self.makers(other)] or [None]
 
     def users(self, tensor: object) -> list[Node | None]:
         """What takes a tensor; None stands for an output of the model."""
-        below = self._below.get(id(tensor), [])
-        return [*self._used.get(id(tensor), []), *(u for other in below for u in self.users(other))]
+        below = self._below[id(tensor)]
+        return [*self._used[id(tensor)], *(user for other in below for user in self.users(other))]
 
     def upstream(self, node: Node, until: type | tuple[()] = ()) -> list[Node]:
         """The nodes that a node depends on, the nearest first; not those behind an `until`."""
@@ -84,21 +91,22 @@ class Graph:
     def _add(self, model: keras.Operation, path: Path, training: bool, apart: bool) -> None:
         """The nodes of a model; `apart` if its ends are joined to nothing."""
         functional = functional_of(model)
-        if functional is None or id(functional) in self._seen:
+        if functional is None or functional in self._seen:
             return
-        self._seen.add(id(functional))
-        for tensor in functional.outputs if apart else []:
-            self._used.setdefault(id(tensor), []).append(None)
-        by_depth = sorted(functional._nodes_by_depth.items(), reverse=True)
-        for node in itertools.chain(*(nodes for _, nodes in by_depth)):
-            if not isinstance(node.operation, layers.InputLayer):
-                always = training or node.arguments.kwargs.get("training") is True
-                self._add_node(node, path, always)
+        self._seen.add(functional)
+        if apart:
+            for tensor in functional.outputs:
+                self._used[id(tensor)].append(None)
+        for _, nodes in sorted(functional._nodes_by_depth.items(), reverse=True):
+            for node in nodes:
+                if not isinstance(node.operation, layers.InputLayer):
+                    always = training or node.arguments.kwargs.get("training") is True
+                    self._add_call(node, (*path, node.operation.name), always)
 
-    def _add_node(self, node: object, path: Path, training: bool) -> None:
-        operation, inputs, outputs = node.operation, node.input_tensors, node.output_tensors
-        path, layer = (*path, operation.name), unwrapped(operation)
-        inner = functional_of(operation)
+    def _add_call(self, call: object, path: Path, training: bool) -> None:
+        """The node of a layer or an operation, or those of a model inside."""
+        operation, inputs, outputs = call.operation, call.input_tensors, call.output_tensors
+        inner, layer = functional_of(operation), unwrapped(operation)
         if inner is not None:
             self._join(inputs, inner.inputs)
             self._join(inner.outputs, outputs)
@@ -107,19 +115,18 @@ class Graph:
         if layer is not operation:
             path = (*path, layer.name)
             self._add(layer, path, training, apart=True)
-        made = Node(operation, path, list(inputs), list(outputs), training)
-        self.nodes.append(made)
-        for tensor in made.inputs:
-            self._used.setdefault(id(tensor), []).append(made)
-        for tensor in made.outputs:
-            self._made[id(tensor)] = made
+        node = Node(operation, path, list(inputs), list(outputs), training)
+        self.nodes.append(node)
+        for tensor in inputs:
+            self._used[id(tensor)].append(node)
+        self._made.update((id(tensor), node) for tensor in outputs)
 
     def _join(self, above: list, below: list) -> None:
         """Tensors on both sides of the border of a model inside."""
         for one, other in zip(above, below, strict=True):
             if one is not other:
-                self._below.setdefault(id(one), []).append(other)
-                self._above.setdefault(id(other), []).append(one)
+                self._below[id(one)].append(other)
+                self._above[id(other)].append(one)
 
 
 def functional_of(operation: object) -> Functional | None:

@@ -1,100 +1,152 @@
-"""A Keras model made anew from its configuration, without some of its layers.
+"""A Keras model made anew, with some of its layers replaced and some left out.
 
-A configuration is public, complete, and a copy: nothing that is done to it touches the model.
+Keras's own `clone_model` runs the graph of a functional model once more, and is told here what to
+call in the place of each layer. The rest is done beside it: models inside the model, Sequential
+ones with fewer layers, and the state of the layers.
 """
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import tempfile
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
-from bn_tutorial.keras_models.graph import Path, functional_of, unwrapped
+from bn_tutorial.keras_models.graph import Node, functional_of, unwrapped
 from bn_tutorial.keras_models.model import in_short, inlined, layers_of, unchanged
 
-TENSOR = "__keras_tensor__"
 WHOLE = 1e-3  # by which share of their size a whole model's outputs may differ
+Replacements = dict[keras.Operation, keras.Operation]
+Removed = dict[keras.Operation, Node]
+
+
+def custom_objects(model: keras.Model) -> contextlib.AbstractContextManager:
+    """A scope in which Keras knows the classes and functions of a model, registered or not."""
+    found: dict[str, object] = {}
+    for layer in [model, *layers_of(model)]:
+        values = [layer, *vars(layer).values()]
+        objects = [v if isinstance(v, types.FunctionType) else type(v) for v in values]
+        own = (o for o in objects if not o.__module__.startswith(("keras.", "builtins")))
+        found |= {o.__name__: o for o in own}
+    return keras.utils.custom_object_scope(found)
 
 
 def copy_of(layer: keras.Layer, **changes: object) -> keras.Layer:
-    """A layer with the same configuration but for `changes`, and with the same state."""
-    config = layer.get_config() | changes
-    with keras.utils.custom_object_scope(_objects([layer])):
-        new = type(layer).from_config(config)
-    if layer.built:
-        new.build_from_config(layer.get_build_config())
-    if not changes:
-        _copy_state(layer, new)
+    """A layer with the same configuration but for `changes`, built, and with a state of its own."""
+    serialized = keras.saving.serialize_keras_object(layer)
+    serialized["config"] |= changes
+    new = keras.saving.deserialize_keras_object(serialized)
+    new.name = layer.name  # which the configuration of a layer of somebody's own may leave out
     return new
 
 
 def rebuilt(
-    model: keras.Model, copies: dict[Path, keras.Layer], removed: Iterable[Path], tool: str
+    model: keras.Model, replacements: Replacements, removed: Removed, tool: str
 ) -> keras.Model:
-    """The model without the removed layers, and with the state of copies in place of some others.
+    """The model with other layers in the place of some, and without others.
+
+    Args:
+        model: Sequential or functional. It is left as it is.
+        replacements: The layers to use, by the ones in whose place they are.
+        removed: The only call of each layer to leave out. What took its outputs takes its inputs.
+        tool: Who asks, for messages.
 
     Raises:
-        ValueError: Keras can't make a layer anew.
+        ValueError: Keras can't make a layer anew, or its state can't be copied.
     """
-    config = copy.deepcopy(model.get_config())
-    _complete_names(model, config)
-    for path in copies:
-        _entry(config, path)["config"]["use_bias"] = True
-    for path in removed:
-        _remove(config, path)
-    scope = keras.utils.custom_object_scope(_objects([model, *layers_of(model)]))
-    try:
-        with scope:
-            new = type(model).from_config(config)
-    except Exception as error:
-        with scope:
-            culprit = _culprit(model) or f'the model "{model.name}"'
-        raise ValueError(f"{tool}: Keras can't make {culprit} anew: {in_short(error)}") from None
-    for path, old, fresh in _pairs(model, new, ()):
-        source = copies.get(path, old)
+    rebuilding = _Rebuilding(model, replacements, removed)
+    with unchanged(model), custom_objects(model):
+        for each in [model, *layers_of(model)]:
+            if isinstance(each, keras.Model):
+                each.compiled = False  # or Keras would compile its clone too
         try:
-            _copy_state(source, fresh)
+            new = rebuilding.model(model)
+            rebuilding.copy_states()
         except Exception as error:
-            culprit = f'"{old.name}" ({type(old).__name__})'
-            message = f"{tool}: the state of {culprit} can't be copied: {in_short(error)}"
-            raise ValueError(message) from None
+            layer = rebuilding.current
+            message = f'Keras can\'t make "{layer.name}" ({type(layer).__name__}) anew'
+            raise ValueError(f"{tool}: {message}: {in_short(error)}") from None
     return new
 
 
-def require_same_predictions(model: keras.Model, new: keras.Model, tool: str) -> None:
-    """Run both on random inputs, if some can be made.
+class _Rebuilding:
+    """The new layers by the old ones, so that a layer in two places stays one layer.
 
-    Half precision is left out: rounding grows from layer to layer, in either model.
-
-    Raises:
-        RuntimeError: the outputs differ.
+    Attributes:
+        current: The model, or the layer of it that is being copied, for messages.
     """
-    struct = functional_of(model).input
-    try:
-        inputs = keras.tree.map_structure(_random_input, struct)
-        with unchanged(model), inlined():
-            expected = keras.tree.flatten(model(inputs, training=False))
-    except Exception:  # there is no telling what inputs it takes
-        return
-    with unchanged(model), inlined():
-        again = keras.tree.flatten(model(inputs, training=False))
-    with unchanged(new), inlined():
-        found = keras.tree.flatten(new(inputs, training=False))
-    for one, other, fresh in zip(expected, again, found, strict=True):
-        if one.dtype not in (tf.float32, tf.float64) or not np.array_equal(one, other):
-            continue
-        size, apart = np.max(np.abs(one)), np.max(np.abs(one - fresh))
-        if np.isfinite(size) and not apart <= WHOLE * size:
-            raise RuntimeError(
-                f"{tool}: expected the same predictions, found outputs that differ by "
-                f"{apart / size:.0e} of their size"
+
+    def __init__(self, model: keras.Model, replacements: Replacements, removed: Removed) -> None:
+        self.whole = self.current = model
+        self.new, self.removed = dict(replacements), removed
+        self.copied: list[tuple[keras.Layer, keras.Layer]] = []
+
+    def model(self, old: keras.Model) -> keras.Model:
+        """A Sequential or functional model anew.
+
+        It is of the same class, or of Keras's own if that has a constructor of its own.
+        """
+        first = [each for each in functional_of(old).layers if isinstance(each, layers.InputLayer)]
+        if isinstance(old, keras.Sequential):
+            plain = type(old).__init__ is keras.Sequential.__init__
+            stay = [each for each in old.layers if each not in self.removed]
+            chain = [self.layer(each) for each in [*first, *(stay or old.layers)]]
+            new = (type(old) if plain else keras.Sequential)(chain, name=old.name)
+        else:
+            inputs = {id(each.output): self.layer(each).output for each in first}
+            new = keras.models.clone_model(
+                old,
+                keras.tree.map_structure(lambda tensor: inputs[id(tensor)], old.input),
+                clone_function=partial(self._to_call, outputs={id(x) for x in old.outputs}),
             )
+        if not old.trainable:
+            new.trainable = False
+        return new
+
+    def layer(self, old: keras.Operation) -> keras.Operation:
+        """The new layer for an old one; for a removed one it does nothing."""
+        if old not in self.new:
+            self.new[old] = self._made(old)
+        return self.new[old]
+
+    def _made(self, old: keras.Operation) -> keras.Operation:
+        if not isinstance(old, keras.Layer):
+            return old  # an operation without a layer has no state
+        if old in self.removed:
+            return layers.Identity(name=old.name, dtype=old.dtype_policy)
+        if functional_of(old) is not None:
+            return self.model(old)
+        if unwrapped(old) is not old:
+            options = {key: value for key, value in old.get_config().items() if key != "layer"}
+            return layers.TimeDistributed(self.layer(old.layer), **options)
+        self.current = old
+        new = copy_of(old)
+        self.current = self.whole
+        self.copied.append((old, new))
+        return new
+
+    def _to_call(self, old: keras.Operation, outputs: set[int]) -> Callable:
+        """The new layer; for a removed one, what gives on its inputs.
+
+        An output has its name from the layer that gives it, so there a removed one is replaced.
+        """
+        if old not in self.removed:
+            return self.layer(old)
+        is_output = id(self.removed[old].outputs[0]) in outputs
+        give_on = self.layer(old) if is_output else lambda inputs: inputs
+        return lambda *args, **kwargs: give_on(keras.tree.flatten((args, kwargs))[0])  # no mask
+
+    def copy_states(self) -> None:
+        """Give the new layers the state of the old ones, now that all are built."""
+        for old, new in self.copied:
+            self.current = old
+            _copy_state(old, new)
 
 
 def _copy_state(old: keras.Layer, new: keras.Layer) -> None:
@@ -112,133 +164,40 @@ def _copy_state(old: keras.Layer, new: keras.Layer) -> None:
             other.assign(one)
 
 
-def _pairs(
-    old: keras.Model, new: keras.Model, path: Path
-) -> Iterator[tuple[Path, keras.Layer, keras.Layer]]:
-    """The layers of both, down to those that are no models; a removed one's stand-in is left."""
-    for fresh in new.layers:
-        layer, here = old.get_layer(fresh.name), (*path, fresh.name)
-        if type(layer) is not type(fresh):
-            continue
-        inner, inner_fresh = unwrapped(layer), unwrapped(fresh)
-        if inner is not layer:
-            here = (*here, inner.name)
-        if functional_of(inner) is not None:
-            yield from _pairs(inner, inner_fresh, here)
-        else:
-            yield here, inner, inner_fresh
+def require_same_predictions(model: keras.Model, new: keras.Model, tool: str) -> None:
+    """Run both on random inputs, if some can be made.
 
+    Outputs in half precision are left out, since rounding grows from layer to layer in either
+    model, and so are those that differ from run to run.
 
-def _entry(config: dict, path: Path) -> dict:
-    """The configuration of a layer with its class; it is part of `config`."""
-    entry = {"config": config}
-    for name in path:
-        inner = entry["config"]
-        if "layers" in inner:
-            (entry,) = (each for each in inner["layers"] if _name(each) == name)
-        else:
-            entry = inner["layer"]  # of TimeDistributed
-    return entry
-
-
-def _remove(config: dict, path: Path) -> None:
-    """Take out a layer that is called once; what took its outputs takes its inputs."""
-    while "layers" not in _entry(config, path[:-1])["config"]:
-        path = path[:-1]  # it goes with the wrapper around it
-    model, entry = _entry(config, path[:-1])["config"], _entry(config, path)
-    is_output = path[-1] in (name for name, *_ in _outputs(model))
-    if is_output or len(model["layers"]) == 1 + ("input_layers" not in model):
-        _stand_in(entry)
+    Raises:
+        RuntimeError: The outputs differ.
+    """
+    try:
+        inputs = keras.tree.map_structure(_random_input, functional_of(model).input)
+        expected = _predictions(model, inputs)
+    except Exception:  # there is no telling what inputs it takes
         return
-    if "input_layers" in model:
-        (node,) = entry["inbound_nodes"]
-        (tensor,) = _tensors(node)
-        for other in _tensors([each.get("inbound_nodes", []) for each in model["layers"]]):
-            if other["keras_history"][0] == path[-1]:
-                other["keras_history"] = list(tensor["keras_history"])
-    model["layers"].remove(entry)
+    again, found = _predictions(model, inputs), _predictions(new, inputs)
+    for one, other, fresh in zip(expected, again, found, strict=True):
+        if one.dtype not in (tf.float32, tf.float64) or not np.array_equal(one, other):
+            continue
+        size, apart = np.max(np.abs(one)), np.max(np.abs(one - fresh))
+        if np.isfinite(size) and not apart <= WHOLE * size:
+            raise RuntimeError(
+                f"{tool}: expected the same predictions, found outputs that differ by "
+                f"{apart / size:.0e} of their size"
+            )
 
 
-def _stand_in(entry: dict) -> None:
-    """A layer of the same name that does nothing."""
-    stand_in = keras.layers.Identity(name=_name(entry), dtype=entry["config"].get("dtype"))
-    entry.update(keras.saving.serialize_keras_object(stand_in), build_config=None)
-    for node in entry.get("inbound_nodes", []):
-        node["kwargs"] = {}
+def _predictions(model: keras.Model, inputs: object) -> list[tf.Tensor]:
+    with unchanged(model), inlined():
+        return keras.tree.flatten(model(inputs, training=False))
 
 
-def _tensors(node: object) -> Iterator[dict]:
-    """The tensors in the arguments of a call, wherever they are."""
-    if isinstance(node, dict):
-        if node.get("class_name") == TENSOR:
-            yield node["config"]
-            return
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for part in node:
-            yield from _tensors(part)
-
-
-def _outputs(config: dict) -> Iterator[list]:
-    """The references `[layer, call, tensor]` to the outputs of a functional model."""
-    open_ = [config.get("output_layers", [])]
-    while open_:
-        nested = open_.pop()
-        nested = list(nested.values()) if isinstance(nested, dict) else nested
-        if len(nested) == 3 and isinstance(nested[0], str):
-            yield nested
-        else:
-            open_ += nested
-
-
-def _complete_names(model: keras.Model, config: dict) -> None:
-    """A layer of somebody's own may leave its name out of its configuration; put it back."""
-    entries = config["layers"][-len(model.layers) :]  # an input may be no layer of a Sequential
-    if "input_layers" in config:
-        for entry in config["layers"]:
-            entry["config"].setdefault("name", entry["name"])
-    for entry, layer in zip(entries, model.layers, strict=False):
-        if "input_layers" not in config:
-            entry["config"].setdefault("name", layer.name)
-    for entry in config["layers"]:
-        inner = [layer for layer in model.layers if layer.name == _name(entry)]
-        while inner and unwrapped(inner[0]) is not inner[0]:
-            inner, entry = [unwrapped(inner[0])], entry["config"]["layer"]
-        if inner and functional_of(inner[0]) is not None and "layers" in entry["config"]:
-            _complete_names(inner[0], entry["config"])
-
-
-def _name(entry: dict) -> str:
-    return entry.get("name") or entry["config"]["name"]
-
-
-def _objects(layers: Iterable[keras.Layer]) -> dict[str, object]:
-    """Classes and functions that are not Keras's own, which need not be registered then."""
-    found: dict[str, object] = {}
-    for layer in layers:
-        values = [layer, *vars(layer).values()]
-        objects = [v if isinstance(v, types.FunctionType) else type(v) for v in values]
-        own = (o for o in objects if not o.__module__.startswith(("keras.", "builtins")))
-        found |= {o.__name__: o for o in own}
-    return found
-
-
-def _culprit(model: keras.Model) -> str:
-    """The first layer that can't be made anew by itself."""
-    for layer in layers_of(model):
-        try:
-            keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-        except Exception:
-            return f'"{layer.name}" ({type(layer).__name__})'
-    return ""
-
-
-def _random_input(tensor: keras.KerasTensor) -> np.ndarray:
-    """Of the right shape and type: normal numbers, or zeros and ones."""
-    generator, shape = np.random.default_rng(0), [size or 2 for size in tensor.shape]
-    shape[1:] = [size or 32 for size in tensor.shape[1:]]
+def _random_input(tensor: keras.KerasTensor) -> tf.Tensor:
+    """Normal numbers, or zeros and ones, of the right shape and type."""
+    shape = [tensor.shape[0] or 2, *(size or 32 for size in tensor.shape[1:])]
+    values = np.random.default_rng(0).normal(size=shape)
     kind = keras.backend.standardize_dtype(tensor.dtype)
-    if kind == "string":
-        raise TypeError("words can't be drawn")
-    draw = generator.normal if "float" in kind else partial(generator.integers, 2)
-    return draw(size=shape).astype(kind)
+    return tf.cast(values if "float" in kind else values > 0, kind)

@@ -1,5 +1,7 @@
 """Models as hypothesis draws them: what is folded predicts the same, what is measured is left."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -40,55 +42,56 @@ class Block(layers.Layer):
 
 
 def norm(draw, rank):
-    axis = draw(st.sampled_from([-1, -1, -1, 1]))
     kind = draw(st.sampled_from([BN, BN, BN, Doubled]))
+    axis = draw(st.sampled_from([-1, -1, -1, 1])) if rank > 2 else -1
     options = {name: draw(st.booleans()) for name in ("center", "scale")}
-    return kind(
-        axis=axis if rank > 2 else -1, epsilon=draw(st.sampled_from([1e-3, 0.1])), **options
-    )
+    return kind(axis=axis, epsilon=draw(st.sampled_from([1e-3, 0.1])), **options)
 
 
 def with_weights(draw, rank):
     bias = {"use_bias": draw(st.booleans())}
-    if rank == 2:
-        return draw(st.sampled_from([
-            lambda: layers.Dense(4, **bias), lambda: Block(3),
-            lambda: layers.Dense(4, activation="relu", **bias)]))()  # fmt: skip
-    if rank == 3:
-        return draw(st.sampled_from([
-            lambda: layers.Conv1D(4, 2, padding="same", **bias),
-            lambda: layers.SeparableConv1D(4, 2, padding="same", **bias),
+    padding = {"padding": draw(st.sampled_from(["same", "valid"]))} | bias
+    same = {"padding": "same"} | bias
+    kinds = {
+        2: [
+            lambda: layers.Dense(4, **bias),
+            lambda: layers.Dense(4, activation="relu", **bias),
+            lambda: Block(3),
+        ],
+        3: [
+            lambda: layers.Conv1D(4, 2, **same),
+            lambda: layers.SeparableConv1D(4, 2, **same),
             lambda: layers.TimeDistributed(layers.Dense(4, **bias)),
-            lambda: layers.TimeDistributed(BN())]))()  # fmt: skip
-    padding = {"padding": draw(st.sampled_from(["same", "valid"]))}
-    return draw(st.sampled_from([
-        lambda: layers.Conv2D(4, 2, **padding, **bias),
-        lambda: layers.Conv2D(4, 2, dilation_rate=2, padding="same", **bias),
-        lambda: layers.DepthwiseConv2D(2, depth_multiplier=2, **padding, **bias),
-        lambda: layers.SeparableConv2D(4, 2, **padding, **bias),
-        lambda: layers.Conv2DTranspose(4, 2, strides=2, **bias),
-        lambda: layers.Dense(4, **bias)]))()  # fmt: skip
+            lambda: layers.TimeDistributed(BN()),
+        ],
+        4: [
+            lambda: layers.Conv2D(4, 2, **padding),
+            lambda: layers.Conv2D(4, 2, dilation_rate=2, **same),
+            lambda: layers.DepthwiseConv2D(2, depth_multiplier=2, **padding),
+            lambda: layers.SeparableConv2D(4, 2, **padding),
+            lambda: layers.Conv2DTranspose(4, 2, strides=2, **bias),
+            lambda: layers.Dense(4, **bias),
+        ],
+    }
+    return draw(st.sampled_from(kinds[rank]))()
 
 
 def between(draw, rank):
-    choices = [layers.ReLU, layers.Identity, lambda: layers.Dropout(0.5),
-               lambda: layers.GaussianNoise(0.1), lambda: layers.LeakyReLU(0.1),
-               layers.LayerNormalization]  # fmt: skip
+    kinds = [layers.ReLU, layers.Identity, layers.LayerNormalization]
+    kinds += [partial(layers.Dropout, 0.5), partial(layers.GaussianNoise, 0.1)]
     if rank > 2:
-        choices.append(layers.Flatten)
+        kinds.append(layers.Flatten)
     if rank == 4:
-        choices += [layers.GlobalAveragePooling2D, lambda: layers.ZeroPadding2D(1),
-                    lambda: layers.Reshape((-1, 2)), lambda: layers.Permute((2, 1, 3))]  # fmt: skip
-    return draw(st.sampled_from(choices))()
+        kinds += [layers.GlobalAveragePooling2D, layers.ZeroPadding2D]
+        kinds += [partial(layers.Reshape, (-1, 2)), partial(layers.Permute, (2, 1, 3))]
+    return draw(st.sampled_from(kinds))()
 
 
 def chain(draw, tensor, length):
     """Some layers, one after another, and what else they give."""
-    others = []
-    for _ in range(length):
+    others, kinds = [], ["norm", "norm", "weights", "weights", "between", "shared", "add", "inside"]
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=length, max_size=length)):
         rank = len(tensor.shape)
-        kind = draw(st.sampled_from(["norm", "norm", "weights", "weights", "between", "shared",
-                                     "add", "inside"]))  # fmt: skip
         if kind == "norm":
             tensor = norm(draw, rank)(tensor)
         elif kind == "weights":
@@ -103,8 +106,7 @@ def chain(draw, tensor, length):
             others.append(tensor)
         else:
             inner = keras.Input(tensor.shape[1:])
-            inside = keras.Model(inner, with_weights(draw, rank)(norm(draw, rank)(inner)))
-            tensor = inside(tensor)
+            tensor = keras.Model(inner, with_weights(draw, rank)(norm(draw, rank)(inner)))(tensor)
     return tensor, others
 
 
@@ -133,21 +135,24 @@ def predict(model, inputs):
     return [np.array(o.numpy()) for o in keras.tree.flatten(model(inputs, training=False))]
 
 
-def drawn(count):
-    """Settings for so many models, the same ones each time."""
-    return settings(max_examples=count, deadline=None, derandomize=True, database=None,
-                    suppress_health_check=list(HealthCheck), phases=[Phase.generate])  # fmt: skip
+DRAWN = settings(
+    deadline=None,
+    derandomize=True,  # the same models each time
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],
+)
 
 
 @pytest.mark.slow
-@drawn(6)
+@settings(DRAWN, max_examples=6)
 @given(data=st.data())
 def test_some_random_models(data):
     check(*build(data.draw))
 
 
 @pytest.mark.weekly
-@drawn(100)
+@settings(DRAWN, max_examples=100)
 @given(data=st.data())
 def test_random_models(data):
     check(*build(data.draw))
