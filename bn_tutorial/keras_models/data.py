@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator
 
 import keras
@@ -38,17 +39,16 @@ def batches_of(
     if _is_arrays(inputs, dataset):
         batches = list(_slices(_labelled(inputs, _as_arrays(dataset), tool), tool))
     elif isinstance(dataset, keras.utils.PyDataset):
-        batches = _Items(dataset)
+        batches = map(dataset.__getitem__, range(len(dataset)))  # Keras 3.8 can't iterate over it
     elif isinstance(dataset, str | bytes | keras.Model) or not isinstance(dataset, Iterable):
         raise TypeError(f"{tool}: expected data as `fit` takes it, found {type(dataset).__name__}")
     else:
         batches = dataset
     if limit is None and getattr(dataset, "cardinality", int)() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(f"{tool}: expected `batches` for a dataset without an end")
-    try:
-        length = len(batches) if limit is None else min(len(batches), limit)
-    except TypeError:
-        length = limit
+    counted = dataset if isinstance(dataset, keras.utils.PyDataset) else batches
+    length = operator.length_hint(counted, -1)
+    length = limit if length < 0 else min(length, limit or length)
     return _checked(inputs, itertools.islice(batches, limit), tool), length
 
 
@@ -94,19 +94,6 @@ class Inputs:
         unbatched = len(found[0]) < len(self.shapes[0])
         hint = ": are these data in batches?" if unbatched else ""
         return f"expected inputs of shape {expected}, found {there}{hint}"
-
-
-class _Items:
-    """Those of a `PyDataset`, which in Keras 3.8 can't be iterated over."""
-
-    def __init__(self, dataset: keras.utils.PyDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator:
-        return (self.dataset[number] for number in range(len(self)))
 
 
 def _is_arrays(inputs: Inputs, dataset: object) -> bool:

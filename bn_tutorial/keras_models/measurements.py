@@ -159,7 +159,9 @@ class Judge:
         value = float(average([score.value for score in scores]))
         mean = keras.tree.map_structure(lambda *m: average(m), *(score.mean for score in scores))
         metrics = {LOSS: value} if kinds == {LOSS} else {ACCURACY: 1 - value}
-        return Score(*kinds, value, sum(answers), mean, metrics | scores[-1].metrics)
+        if all(score.metrics for score in scores):
+            metrics |= scores[-1].metrics
+        return Score(*kinds, value, sum(answers), mean, metrics)
 
     def gap(
         self,
