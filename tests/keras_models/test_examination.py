@@ -134,7 +134,7 @@ def test_never_updated(data):
     """A loop of one's own, in which the model is called with training=False."""
     for training, expected in ((False, {"never-updated"}), (True, set())):
         model, optimizer = network(), keras.optimizers.Adam(1e-2)
-        for images, labels in batches(data, BATCH) * 3:
+        for images, labels in batches(data, BATCH) * 2:
             with tf.GradientTape() as tape:
                 value = LOSS(labels, model(images, training=training))
             gradients = tape.gradient(value, model.trainable_variables)
