@@ -10,6 +10,7 @@ README names.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -36,9 +37,9 @@ def require_built(model: object, tool: str) -> keras.Model:
     """The model, if it is one of Keras 3 on TensorFlow that has seen its inputs.
 
     Raises:
-        TypeError: it is no such model.
+        TypeError: It is no such model.
         RuntimeError: Keras computes with something else.
-        ValueError: the model, or a BN layer of it, has not been built.
+        ValueError: The model, or a BN layer of it, has not been built.
     """
     if not isinstance(model, keras.Model):
         found = f"{type(model).__module__}.{type(model).__name__}".removeprefix("builtins.")
@@ -220,24 +221,21 @@ def _anew(option: object) -> object:
 
 
 def _contents(value: object) -> list | None:
-    """What is in a list, a dictionary (pairs) or a set; None of anything else."""
+    """What is in a list, a set or a dictionary (keys and values in turn); None of anything else."""
     if isinstance(value, dict):
-        return list(value.items())
+        return list(itertools.chain(*value.items()))
     return list(value) if isinstance(value, list | set) else None
 
 
 def _put_back(value: object, contents: list | None) -> None:
     """Past the methods of Keras's own lists, which follow what is put in."""
-    if contents is None or _identities(_contents(value)) == _identities(contents):
+    if contents is None or [*map(id, _contents(value))] == [*map(id, contents)]:
         return
     if isinstance(value, list):
         list.__setitem__(value, slice(None), contents)
-        return
-    kind = dict if isinstance(value, dict) else set
-    kind.clear(value)
-    kind.update(value, contents)
-
-
-def _identities(contents: list) -> list:
-    pairs = (item if isinstance(item, tuple) else (item,) for item in contents)
-    return [tuple(map(id, pair)) for pair in pairs]
+    elif isinstance(value, set):
+        set.clear(value)
+        set.update(value, contents)
+    else:
+        dict.clear(value)
+        dict.update(value, zip(contents[::2], contents[1::2], strict=True))

@@ -171,5 +171,4 @@ def _moments(layer: BatchNorm, values: tf.Tensor, mask: tf.Tensor | None) -> tf.
     axes = [axis for axis in range(rank) if axis != layer.axis % rank]
     values = values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
     weights = 1.0 if mask is None else tf.cast(mask, values.dtype)[..., tf.newaxis]
-    moments = tf.nn.weighted_moments(values, axes, tf.cast(weights, values.dtype))
-    return tf.cast(tf.stack(moments), tf.float64)
+    return tf.cast(tf.stack(tf.nn.weighted_moments(values, axes, weights)), tf.float64)
