@@ -1,8 +1,8 @@
 """Tools for a Keras model of your own: `examine` it, `recalibrate` it, `fold_batch_norm` out of it.
 
 They take any model of Keras 3 on TensorFlow and leave it as it was, but for what they are for. What
-they share is in `model` (running it, and watching its BN layers), `data` (batches of whatever `fit`
-takes) and `graph` (which layer feeds which).
+they share is in `model` (running it, and putting everything back), `watching` (what its BN layers
+are given), `data` (batches of whatever `fit` takes) and `graph` (which layer feeds which).
 """
 
 from bn_tutorial.keras_models.examination import examine

@@ -18,14 +18,13 @@ from bn_tutorial.keras_models.graph import Graph, Node
 from bn_tutorial.keras_models.measurements import Measurements, measure
 from bn_tutorial.keras_models.model import (
     BatchNorm,
-    Call,
     batch_norm_layers,
+    changed_since_fit,
     layers_of,
-    pooled,
     require_built,
     shortened,
-    trained_by_fit,
 )
+from bn_tutorial.keras_models.watching import Call, pooled
 
 TOOL = "examine"
 FAR = 0.5  # standard deviations between two means
@@ -37,6 +36,8 @@ FEW_VALUES = 16  # a variance of so many normal values is off by a third (its st
 NO_GAMMA = 1e-3
 # Over the mean's square and epsilon: what rounding leaves of a constant.
 NO_VARIANCE = {"float32": 1e-12, "float64": 1e-30}
+AFFINE, MOVING = ("gamma", "beta"), ("moving_mean", "moving_variance")
+CONSTANT = (keras.initializers.Zeros, keras.initializers.Ones, keras.initializers.Constant)
 DROPOUT = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout)  # spatial ones: subclasses
 BIASED = (
     layers.Dense, layers.EinsumDense,
@@ -58,20 +59,21 @@ def examine(model: keras.Model, dataset: object, batches: int = 20) -> Findings:
     the most specific. A healthy model has none; what costs nothing is a remark.
 
     Whether both ways of normalising answer alike is judged by the loss that the model was compiled
-    with, in units of what a constant answer would lose; without a loss, by the accuracy.
+    with, in units of what a constant answer would lose; without a loss, by the accuracy. Where
+    they do not, the finding also has the metrics that the model was compiled with, in both modes.
 
     Args:
-        model: built, of any kind. Where its graph can't be followed (subclassed), "useless-bias"
-            and "dropout-before" are not looked for, and the report says so.
-        dataset: batches as in training; anything that `fit` takes, with labels or without. Arrays
+        model: A built model of any kind. Where its graph can't be followed (subclassed),
+            "useless-bias" and "dropout-before" are not looked for, and the report says so.
+        dataset: Batches as in training; anything that `fit` takes, with labels or without. Arrays
             are taken in batches of 60, as they come, and may be `(inputs, labels)`. Without
             labels "mode-gap" is not looked for.
-        batches: how many to use at most.
+        batches: How many to use at most.
 
     Raises:
         TypeError: `model` is no Keras 3 model, or `dataset` is not what `fit` takes.
         RuntimeError: Keras does not run on TensorFlow.
-        ValueError: the model is not built, has no BN layer or can't run on a batch; there are no
+        ValueError: The model is not built, has no BN layer or can't run on a batch; there are no
             batches, or they don't fit the model; or `batches` is below 1.
     """
     require_at_least(1, batches=batches)
@@ -86,216 +88,223 @@ def examine(model: keras.Model, dataset: object, batches: int = 20) -> Findings:
 
 
 class _Examination:
-    """The rules, for one model."""
+    """The rules for a model as a whole."""
 
     def __init__(self, model: keras.Model, measured: Measurements) -> None:
-        self.model, self.measured = model, measured
-        self.layers = measured.training.in_order()
-        self.training = {bn: pooled(measured.training[bn]) for bn in self.layers}
-        self.without_dropout = {bn: pooled(measured.without_dropout[bn]) for bn in self.layers}
-        self.graph = Graph(model)
-        self.nodes = {bn: self.graph.calls(bn) for bn in self.layers}
+        self.model, self.gap, self.graph = model, measured.gap, Graph(model)
         optimizer = getattr(model, "optimizer", None)
-        self.iterations = int(optimizer.iterations.numpy()) if optimizer else 0
-        self.fitted = trained_by_fit(model)
+        self.steps = int(optimizer.iterations.numpy()) if optimizer else 0
+        self.changed = changed_since_fit(model)
+        self.layers = [_Layer(bn, measured, self) for bn in measured.training.in_order()]
 
     def findings(self) -> list[Finding]:
         """All of them, layer by layer in the order of the calls."""
         found, noise = [], False
-        for bn in self.layers:
-            seen = self.training[bn]
-            by_batch_alone = seen.by_batch and not getattr(bn, "renorm", False)
-            tiny = by_batch_alone and seen.largest < FEW_VALUES
-            noise = noise or tiny  # also what the layers after it are given
-            found += self._of_state(bn, seen)
-            if tiny:
-                found.append(finding("tiny-batch", bn.name, seen.largest))
-            elif by_batch_alone and seen.smallest == 1:
-                quantity = "values a channel in the smallest batch"
-                found.append(finding("tiny-batch", bn.name, 1, quantity))
-            if seen.count and not noise:
-                found += self._of_data(bn, seen)
-        return found + self._gap({each.kind for each in found}, noise)
+        for layer in self.layers:
+            noise = noise or layer.is_noise()  # also what the layers after it are given
+            found += layer.findings(noise)
+        return found if noise else found + self._gap({each.kind for each in found})
 
     def remarks(self) -> list[Finding]:
         """What costs nothing."""
-        biased = [(self._useless_bias(bn), bn) for bn in self.layers if self.training[bn].by_batch]
-        found = {layer.name: layer.bias.shape[0] for layer, _ in biased if layer is not None}
+        biased = [layer.useless_bias() for layer in self.layers if layer.seen.by_batch]
+        found = {each.name: each.bias.shape[0] for each in biased if each is not None}
         return [finding("useless-bias", name, count) for name, count in found.items()]
 
     def notes(self) -> list[str]:
         """What could not be looked for."""
         notes = []
-        unknown = [bn.name for bn in self.layers if not self.nodes[bn]]
+        unknown = [layer.bn.name for layer in self.layers if not layer.nodes]
         if unknown:
             names = shortened(unknown)
             notes.append(f"dropout-before and useless-bias: no graph leads to {names}")
-        unseen = [bn.name for bn in self.layers if not self.training[bn].count]
+        unseen = [layer.bn.name for layer in self.layers if not layer.seen.count]
         if unseen:
             notes.append(f"anything about the data: no batch could be seen in {shortened(unseen)}")
-        if self.measured.gap is None:
+        if self.gap is None:
             notes.append(
                 "mode-gap: it takes labels, and a loss that the model was compiled with or classes "
                 "that fit the outputs"
             )
         return notes
 
-    def _of_state(self, bn: BatchNorm, seen: Call) -> Iterator[Finding]:
-        """What the layer's variables and the graph tell."""
-        broken = _invalid(bn)
-        if broken:
-            yield finding("invalid-statistics", bn.name, broken)
-        elif self._never_updated(bn, seen):
-            yield finding("never-updated", bn.name, self.iterations)
-        if self._always_by_batch(bn) or any(node.training for node in self.nodes[bn]):
-            yield finding("batch-at-inference", bn.name, seen.largest)
-        stale = 0
-        if self.fitted is not None:
-            present = {id(variable) for variable in self.model.trainable_variables}
-            stale = sum((id(v) in self.fitted) != (id(v) in present) for v in _affine(bn))
-        if stale:
-            yield finding("frozen-after-compile", bn.name, stale)
-        elif bn.trainable and _affine(bn) and not any(v.trainable for v in _affine(bn)):
-            yield finding("frozen-affine", bn.name, len(_affine(bn)))
-
-    def _of_data(self, bn: BatchNorm, seen: Call) -> Iterator[Finding]:
-        """What the layer's inputs tell."""
-        dead = self._dead_channels(bn, seen)
-        if dead.any():
-            yield finding("dead-channel", bn.name, dead.sum())
-        variance = seen.variance if seen.by_batch else bn.moving_variance.numpy()
-        alive = variance[~_constant(bn, seen)]
-        share = bn.epsilon / np.median(alive) if len(alive) else 0.0
-        if share > EPSILON_SHARE and self._is_trained(bn):  # new weights may be small, and grow
-            yield finding("epsilon-dominates", bn.name, share)
-        if not seen.by_batch or _invalid(bn) or self._always_by_batch(bn):
-            return
-        apart = self._apart(bn)
-        if apart > 1:
-            yield finding("shared-between-distributions", bn.name, apart)
-            return
-        shift = self._variance_shift(bn)
-        if shift > SHIFT:
-            if not self._is_adjusted(bn):
-                yield finding("dropout-before", bn.name, shift)
-        elif not self._never_updated(bn, seen) and self._is_trained(bn):
-            yield from self._lagging(bn, seen)
-
-    def _always_by_batch(self, bn: BatchNorm) -> bool:
-        return any(call.by_batch for call in self.measured.inference[bn])
-
-    def _lagging(self, bn: BatchNorm, seen: Call) -> Iterator[Finding]:
-        far, ratio = distances(bn, seen)
-        if far <= FAR and ratio <= RATIO:
-            return
-        remembered = bn.momentum**self.iterations if self.iterations else 0.0
-        if remembered > REMEMBERED:
-            yield finding("slow-momentum", bn.name, remembered)
-        elif far > FAR:
-            quantity = "standard deviations from moving_mean to the mean of the data"
-            yield finding("lagging", bn.name, far, quantity)
-        else:
-            quantity = "times is moving_variance off the variance of the data"
-            yield finding("lagging", bn.name, ratio, quantity)
-
-    def _apart(self, bn: BatchNorm) -> float:
-        """How far the calls of one layer are from each other, in units of what is far."""
-        calls = [call for call in self.measured.without_dropout[bn] if call.count]
-        return max((_between(bn, one, other) for one in calls for other in calls), default=0.0)
-
-    def _dead_channels(self, bn: BatchNorm, seen: Call) -> np.ndarray:
-        """Channels that never vary, or that gamma has silenced: bool `[channels]`.
-
-        A gamma of 0 that is what it started as is there on purpose, until training should have
-        moved it.
-        """
-        silent = np.zeros(len(seen.mean), bool)
-        if getattr(bn, "gamma", None) is not None:
-            silent = np.abs(bn.gamma.numpy()) < NO_GAMMA
-            if is_initial(bn.gamma, bn.gamma_initializer) and not self._should_have_moved(bn):
-                silent[:] = False
-        upstream = {node.layer for call in self.nodes[bn] for node in self.graph.upstream(call)}
-        new = any(_is_zero(other) for other in upstream) and not self._should_have_moved(bn)
-        return silent if new else silent | _constant(bn, seen)
-
-    def _should_have_moved(self, bn: BatchNorm) -> bool:
-        gamma = getattr(bn, "gamma", None)
-        return self.iterations > 0 and gamma is not None and gamma.trainable
-
-    def _is_trained(self, bn: BatchNorm) -> bool:
-        """Whether anything says so: steps of the optimizer, or a gamma or beta that has moved."""
-        return self.iterations > 0 or any(
-            not is_initial(getattr(bn, name), getattr(bn, f"{name}_initializer"))
-            for name in ("gamma", "beta", "moving_mean", "moving_variance")
-            if getattr(bn, name, None) is not None
+    def has_trained_layers(self) -> bool:
+        """Whether anything says that some layer was trained: a BN layer, or a bias that moved."""
+        return any(layer.is_trained() for layer in self.layers) or not all(
+            is_initial(layer, "bias") for layer in layers_of(self.model)
         )
 
-    def _never_updated(self, bn: BatchNorm, seen: Call) -> bool:
-        """Statistics as they started, in a layer that was trained or is frozen among such ones."""
-        initial = [
-            is_initial(getattr(bn, name), getattr(bn, f"{name}_initializer"))
-            for name in ("moving_mean", "moving_variance")
-        ]
-        if not all(initial):
-            return False
-        if seen.by_batch or not seen.count:
-            return self._is_trained(bn)
-        far, ratio = distances(bn, seen)
-        return (far > FAR or ratio > RATIO) and self._anything_is_trained()
-
-    def _anything_is_trained(self) -> bool:
-        return any(self._is_trained(bn) for bn in self.layers) or any(
-            not is_initial(layer.bias, layer.bias_initializer)
-            for layer in layers_of(self.model)
-            if getattr(layer, "bias", None) is not None and hasattr(layer, "bias_initializer")
-        )
-
-    def _variance_shift(self, bn: BatchNorm) -> float:
-        """The variance with dropout over that without; 1 if there is none before."""
-        if not any(self._dropout_before(node) for node in self.nodes[bn]):
-            return 1.0
-        without = self.without_dropout[bn].variance.sum()
-        return float(self.training[bn].variance.sum() / max(without, 1e-30))
-
-    def _is_adjusted(self, bn: BatchNorm) -> bool:
-        """Whether the moving variance has been set to that without dropout, by recalibration."""
-        _, with_dropout = distances(bn, self.training[bn])
-        _, without = distances(bn, self.without_dropout[bn])
-        return self._is_trained(bn) and without < min(with_dropout, SHIFT)
-
-    def _dropout_before(self, node: Node) -> bool:
-        """Whether there is a dropout layer upstream, with no BN between."""
-        return any(
-            isinstance(each.layer, DROPOUT) and each.layer.rate > 0
-            for each in self.graph.upstream(node, until=BatchNorm)
-        )
-
-    def _useless_bias(self, bn: BatchNorm) -> keras.Layer | None:
-        """The layer directly before, if BN takes its bias away and nothing else uses it."""
-        for node in self.nodes[bn]:
-            for maker in self.graph.makers(node.inputs[0]):
-                if maker and _adds_bias_to_channels_of(maker.layer, bn):
-                    users = self.graph.users(maker.outputs[0])
-                    if all(user and isinstance(user.layer, BatchNorm) for user in users):
-                        return maker.layer
-        return None
-
-    def _gap(self, found: set[str], noise: bool) -> list[Finding]:
+    def _gap(self, found: set[str]) -> list[Finding]:
         """Answers that differ between the modes, where nothing found explains it.
 
         If the data's own statistics close most of the gap, the moving ones are to blame, however
         near they are: a deep network can magnify that.
         """
-        gap = self.measured.gap
-        trained = any(self._is_trained(bn) for bn in self.layers)
-        if found & EXPLAIN_GAP or noise or not trained or gap is None:
+        gap = self.gap
+        if gap is None or abs(gap.value) < gap.limit or found & EXPLAIN_GAP:
             return []
-        if abs(gap.value) < gap.limit:
+        if not any(layer.is_trained() for layer in self.layers):
             return []
         if abs(gap.remaining()) < abs(gap.value) / 2:
             quantity = f"{gap.quantity}; those of the data bring it back"
             return [finding("lagging", self.model.name, gap.value, quantity)]
         return [finding("mode-gap", self.model.name, gap.value, gap.quantity)]
+
+
+class _Layer:
+    """The rules for one BN layer.
+
+    Attributes:
+        bn: The layer.
+        whole: The examination of its model.
+        nodes: Its calls in the graph, as far as that can be followed.
+        calls: What each of its calls was given, without dropout.
+        seen: What all of them were given in training.
+        undropped: The same, without dropout.
+    """
+
+    def __init__(self, bn: BatchNorm, measured: Measurements, whole: _Examination) -> None:
+        self.bn, self.whole, self.nodes = bn, whole, whole.graph.calls(bn)
+        self.calls, self.seen = measured.without_dropout[bn], pooled(measured.training[bn])
+        self.undropped = pooled(self.calls)
+        self.always_by_batch = any(call.by_batch for call in measured.inference[bn])
+
+    def is_noise(self) -> bool:
+        """Whether it is normalised by so few values that the data can't be told from chance."""
+        return self._is_by_batch_alone() and self.seen.largest < FEW_VALUES
+
+    def findings(self, noise: bool) -> list[Finding]:
+        """All of them; of what it is given only if that is no noise."""
+        found = list(self._of_state())
+        if self.is_noise():
+            found.append(self._finding("tiny-batch", self.seen.largest))
+        elif self._is_by_batch_alone() and self.seen.smallest == 1:
+            found.append(self._finding("tiny-batch", 1, "values a channel in the smallest batch"))
+        return found if noise or not self.seen.count else [*found, *self._of_data()]
+
+    def is_trained(self) -> bool:
+        """Whether anything says so: steps of the optimizer, or a variable that has moved."""
+        return self.whole.steps > 0 or not all(
+            is_initial(self.bn, name) for name in AFFINE + MOVING
+        )
+
+    def useless_bias(self) -> keras.Layer | None:
+        """The layer directly before, if BN takes its bias away and nothing else uses it."""
+        graph = self.whole.graph
+        for node in self.nodes:
+            for maker in graph.makers(node.inputs[0]):
+                if maker and _adds_bias_to_channels_of(maker.layer, self.bn):
+                    users = graph.users(maker.outputs[0])
+                    if all(user and isinstance(user.layer, BatchNorm) for user in users):
+                        return maker.layer
+        return None
+
+    def _finding(self, kind: str, value: float, quantity: str = "") -> Finding:
+        return finding(kind, self.bn.name, value, quantity)
+
+    def _is_by_batch_alone(self) -> bool:
+        return self.seen.by_batch and not getattr(self.bn, "renorm", False)
+
+    def _of_state(self) -> Iterator[Finding]:
+        """What the layer's variables and the graph tell."""
+        broken = _invalid(self.bn)
+        if broken:
+            yield self._finding("invalid-statistics", broken)
+        elif self._never_updated():
+            yield self._finding("never-updated", self.whole.steps)
+        if self.always_by_batch or any(node.training for node in self.nodes):
+            yield self._finding("batch-at-inference", self.seen.largest)
+        affine = [v for v in (getattr(self.bn, name, None) for name in AFFINE) if v is not None]
+        changed = sum(id(variable) in self.whole.changed for variable in affine)
+        if changed:
+            yield self._finding("frozen-after-compile", changed)
+        elif self.bn.trainable and affine and not any(v.trainable for v in affine):
+            yield self._finding("frozen-affine", len(affine))
+
+    def _of_data(self) -> Iterator[Finding]:
+        """What the layer's inputs tell."""
+        bn, seen = self.bn, self.seen
+        dead = self._dead_channels()
+        if dead.any():
+            yield self._finding("dead-channel", dead.sum())
+        variance = seen.variance if seen.by_batch else bn.moving_variance.numpy()
+        alive = variance[~_constant(bn, seen)]
+        share = bn.epsilon / np.median(alive) if len(alive) else 0.0
+        if share > EPSILON_SHARE and self.is_trained():  # new weights may be small, and grow
+            yield self._finding("epsilon-dominates", share)
+        if not seen.by_batch or self.always_by_batch or _invalid(bn):
+            return
+        apart = self._apart()
+        shift = self._variance_shift()
+        if apart > 1:
+            yield self._finding("shared-between-distributions", apart)
+        elif shift > SHIFT:
+            if not self._is_adjusted():
+                yield self._finding("dropout-before", shift)
+        elif self.is_trained() and not self._never_updated():
+            yield from self._lagging()
+
+    def _lagging(self) -> Iterator[Finding]:
+        far, ratio = distances(self.bn, self.seen)
+        remembered = self.bn.momentum**self.whole.steps if self.whole.steps else 0.0
+        if far <= FAR and ratio <= RATIO:
+            return
+        if remembered > REMEMBERED:
+            yield self._finding("slow-momentum", remembered)
+        elif far > FAR:
+            quantity = "standard deviations from moving_mean to the mean of the data"
+            yield self._finding("lagging", far, quantity)
+        else:
+            quantity = "times is moving_variance off the variance of the data"
+            yield self._finding("lagging", ratio, quantity)
+
+    def _apart(self) -> float:
+        """How far the calls of the layer are from each other, in units of what is far."""
+        calls = [call for call in self.calls if call.count]
+        return max((_between(self.bn, one, other) for one in calls for other in calls), default=0.0)
+
+    def _dead_channels(self) -> np.ndarray:
+        """Channels that never vary, or that gamma has silenced: bool `[channels]`.
+
+        A gamma of 0 that is what it started as is there on purpose, until training should have
+        moved it.
+        """
+        gamma, silent = getattr(self.bn, "gamma", None), np.zeros(len(self.seen.mean), bool)
+        should_have_moved = gamma is not None and gamma.trainable and self.whole.steps > 0
+        if gamma is not None and (should_have_moved or not is_initial(self.bn, "gamma")):
+            silent = np.abs(gamma.numpy()) < NO_GAMMA
+        upstream = [node for call in self.nodes for node in self.whole.graph.upstream(call)]
+        if not should_have_moved and any(_is_zero(node.layer) for node in upstream):
+            return silent  # what is constant here is what that gamma makes of it
+        return silent | _constant(self.bn, self.seen)
+
+    def _never_updated(self) -> bool:
+        """Statistics as they started, in a layer that was trained or is frozen among such ones."""
+        if not all(is_initial(self.bn, name) for name in MOVING):
+            return False
+        if self.seen.by_batch or not self.seen.count:
+            return self.is_trained()
+        far, ratio = distances(self.bn, self.seen)
+        return (far > FAR or ratio > RATIO) and self.whole.has_trained_layers()
+
+    def _variance_shift(self) -> float:
+        """The variance with dropout over that without; 1 if there is none before."""
+        if not any(map(self._dropout_before, self.nodes)):
+            return 1.0
+        return float(self.seen.variance.sum() / max(self.undropped.variance.sum(), 1e-30))
+
+    def _is_adjusted(self) -> bool:
+        """Whether the moving variance has been set to that without dropout, by recalibration."""
+        _, with_dropout = distances(self.bn, self.seen)
+        _, without = distances(self.bn, self.undropped)
+        return self.is_trained() and without < min(with_dropout, SHIFT)
+
+    def _dropout_before(self, node: Node) -> bool:
+        """Whether there is a dropout layer upstream, with no BN between."""
+        return any(
+            isinstance(each.layer, DROPOUT) and each.layer.rate > 0
+            for each in self.whole.graph.upstream(node, until=BatchNorm)
+        )
 
 
 def distances(bn: BatchNorm, seen: Call) -> tuple[float, float]:
@@ -318,14 +327,10 @@ def distances(bn: BatchNorm, seen: Call) -> tuple[float, float]:
     return _root_mean_square(means[alive]), min(ratios)
 
 
-def is_initial(variable: keras.Variable, initializer: keras.initializers.Initializer) -> bool:
-    """Whether a variable is still what a constant initializer made it; random ones tell nothing."""
-    constants = (
-        keras.initializers.Zeros,
-        keras.initializers.Ones,
-        keras.initializers.Constant,
-    )
-    if not isinstance(initializer, constants):
+def is_initial(layer: keras.Layer, name: str) -> bool:
+    """Whether a variable is what a constant initializer made it; others, and none, tell nothing."""
+    variable, initializer = getattr(layer, name, None), getattr(layer, f"{name}_initializer", None)
+    if variable is None or not isinstance(initializer, CONSTANT):
         return True
     return np.array_equal(variable.numpy(), np.asarray(initializer(variable.shape)))
 
@@ -356,12 +361,6 @@ def _constant(bn: BatchNorm, seen: Call) -> np.ndarray:
     """The channels that never vary: bool `[channels]`."""
     rounding = NO_VARIANCE.get(bn.variable_dtype, NO_VARIANCE["float32"])
     return seen.variance <= rounding * (np.square(seen.mean) + bn.epsilon)
-
-
-def _affine(bn: BatchNorm) -> list[keras.Variable]:
-    """Those of gamma and beta that the layer has."""
-    pair = (getattr(bn, name, None) for name in ("gamma", "beta"))
-    return [variable for variable in pair if variable is not None]
 
 
 def _is_zero(layer: object) -> bool:

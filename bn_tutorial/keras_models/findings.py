@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bn_tutorial.keras_models.ailments import AILMENTS
+from bn_tutorial.keras_models.ailments import AILMENTS, Ailment
 from bn_tutorial.keras_models.model import shortened
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One trouble in one layer; the fields but `layer` and `value` are those of `Ailment`.
+class Finding(Ailment):
+    """One trouble in one layer.
 
     Attributes:
-        layer: the name of the BN layer; for "useless-bias" of the layer with the bias; of the
+        layer: The name of the BN layer; for "useless-bias" of the layer with the bias; of the
             model where the accuracy tells, "mode-gap" and some "lagging".
-        value: the number measured, in the unit of `quantity`.
+        value: The number measured, in the unit of `quantity`.
     """
 
-    kind: str
     layer: str
-    symptom: str
     value: float
-    quantity: str
-    cause: str
-    remedy: str
-    chapter: str
-    threads: tuple[str, ...]
 
 
 class Findings(list[Finding]):
@@ -83,16 +75,15 @@ class Findings(list[Finding]):
 
 
 def _by_kind(findings: list[Finding]) -> list[list[Finding]]:
-    order = list(AILMENTS)
-    ordered = sorted(findings, key=lambda finding: order.index(finding.kind))
-    return [list(group) for _, group in itertools.groupby(ordered, lambda f: f.kind)]
+    groups = ([each for each in findings if each.kind == kind] for kind in AILMENTS)
+    return [group for group in groups if group]
 
 
 def finding(kind: str, layer: str, value: float, quantity: str = "") -> Finding:
     """Of this kind; `quantity` stands in for the one of the kind."""
     ailment = AILMENTS[kind]
-    fields = {**vars(ailment), "quantity": quantity or ailment.quantity}
-    return Finding(layer=layer, value=float(value), **fields)
+    fields = vars(ailment) | {"quantity": quantity or ailment.quantity}
+    return Finding(**fields, layer=layer, value=float(value))
 
 
 def _paragraph(group: list[Finding]) -> str:

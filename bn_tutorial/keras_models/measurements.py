@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,18 +12,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bn_tutorial.keras_models.data import size_of
+from bn_tutorial.keras_models.data import Batch, size_of
 from bn_tutorial.keras_models.graph import functional_of
 from bn_tutorial.keras_models.model import (
     BatchNorm,
-    Watched,
     batch_norm_layers,
+    compile_options,
     layers_of,
-    pooled,
-    run_each,
     unchanged,
-    watch,
 )
+from bn_tutorial.keras_models.watching import Watched, pooled
+
+ACCURACY, LOSS = "accuracy", "loss"
 
 
 @dataclass
@@ -30,10 +31,10 @@ class Gap:
     """How much worse a model answers by the moving statistics than by those of each batch.
 
     Attributes:
-        value: a difference of accuracies, or of losses in units of what a constant answer loses.
-        limit: what is a difference.
-        quantity: what `value` is.
-        remaining: what is left of it if the moving statistics are those of the data; asked for
+        value: A difference of accuracies, or of losses in units of what a constant answer loses.
+        limit: From where on it is a difference.
+        quantity: What `value` is, and the model's own metrics in both modes.
+        remaining: What is left of it if the moving statistics are those of the data; asked for
             only where there is a gap, since it takes another run.
     """
 
@@ -48,9 +49,9 @@ class Measurements:
     """Everything that running a model on some batches tells.
 
     Attributes:
-        training: the calls in training, dropout and augmentation included.
-        without_dropout: the same, with everything but BN as at inference.
-        inference: the calls at inference; only those that normalise by their batch are measured.
+        training: The calls in training, dropout and augmentation included.
+        without_dropout: The same, with everything but BN as at inference.
+        inference: The calls at inference.
         gap: None if the answers can't be judged.
     """
 
@@ -60,47 +61,40 @@ class Measurements:
     gap: Gap | None
 
 
-def measure(model: keras.Model, batches: list[tuple], tool: str) -> Measurements:
+def measure(model: keras.Model, batches: list[Batch], tool: str) -> Measurements:
     """Run a model on batches in both modes; it is left as it was, also when interrupted.
 
     Args:
-        model: built.
+        model: Built.
         batches: (inputs,), (inputs, labels) or (inputs, labels, sample weights) each.
-        tool: who asks, for messages.
+        tool: Who asks, for messages.
     """
-    layers, judge = batch_norm_layers(model), Judge(model)
+    judge = Judge(model, batches)
 
-    def run(watched: Watched | None, training: bool, batch: tuple) -> object:
-        if watched is not None:
-            watched.begin()
-        return model(batch[0], training=training)
-
-    def scores(kept: object, watched: Watched | None, training: bool = False) -> Score:
-        outputs = run_each(partial(run, watched, training), batches, model, kept, tool)
-        return judge.score(batches, outputs)
-
-    with unchanged(model) as kept:
-        training = without_dropout = watch(layers, _as_told)
-        in_training = scores(kept, training, training=True)
-    if _differs_in_training(model):
+    def run(
+        by_batch: Callable[[BatchNorm, bool], bool], training: bool = False
+    ) -> tuple[Watched, Score | None]:
         with unchanged(model) as kept:
-            by_batch = {bn for bn, calls in training.items() if any(c.by_batch for c in calls)}
-            without_dropout = watch(layers, lambda layer, _: layer in by_batch)
-            in_training = scores(kept, without_dropout)
-    with unchanged(model) as kept:
-        inference = watch(layers, _as_told, only_by_batch=True)
-        at_inference = scores(kept, inference)
+            watched = Watched(batch_norm_layers(model), by_batch)
+            answers = watched.run(model, batches, training, kept, tool)
+            return watched, judge.score(outputs for _, outputs in answers)
 
-    def by_data() -> Score:
-        with unchanged(model) as kept:
+    def by_data() -> Score | None:
+        with unchanged(model):
             for layer, calls in without_dropout.items():
                 total = pooled(calls)
                 if total.by_batch:
                     layer.moving_mean.assign(total.mean)
                     layer.moving_variance.assign(total.variance)
-            return scores(kept, None)
+            return run(_as_told)[1]
 
-    gap = judge.gap(in_training, at_inference, by_data, batches)
+    training, by_batch = run(_as_told, training=True)
+    without_dropout = training
+    if _differs_in_training(model):
+        normalising = {bn for bn, calls in training.items() if pooled(calls).by_batch}
+        without_dropout, by_batch = run(lambda layer, _: layer in normalising)
+    inference, by_moving = run(_as_told)
+    gap = judge.gap(by_batch, by_moving, by_data)
     return Measurements(training, without_dropout, inference, gap)
 
 
@@ -110,100 +104,130 @@ def _as_told(layer: BatchNorm, training: bool) -> bool:
 
 def _differs_in_training(model: keras.Model) -> bool:
     """Whether anything but BN may: a layer that asks, or a graph that can't be followed."""
-    for layer in [model, *layers_of(model)]:
-        if isinstance(layer, BatchNorm) or functional_of(layer) is not None:
-            continue
-        if type(layer) in (keras.layers.Dense, keras.layers.EinsumDense):
-            continue  # these ask, and do the same
-        asks = "training" in inspect.signature(type(layer).call).parameters
-        if asks and getattr(layer, "rate", 1) != 0:
-            return True
-    return False
+    same = (BatchNorm, keras.layers.Dense, keras.layers.EinsumDense)  # the last two ask in vain
+    return any(
+        "training" in inspect.signature(type(layer).call).parameters
+        and getattr(layer, "rate", 1) != 0
+        for layer in [model, *layers_of(model)]
+        if not isinstance(layer, same) and functional_of(layer) is None
+    )
 
 
 @dataclass
 class Score:
-    """Of all batches: the accuracy, or the loss with the mean outputs; and of how many answers."""
+    """How well a model answers: on one batch, or on all together.
 
+    Attributes:
+        kind: `ACCURACY` or `LOSS`.
+        value: The loss, or the share of wrong answers.
+        answers: How many were judged.
+        mean: The mean outputs.
+        metrics: `value` as people name it and, with a loss, the metrics of the model.
+    """
+
+    kind: str
     value: float
     answers: int
     mean: object
+    metrics: dict[str, float]
 
 
 class Judge:
-    """How well outputs answer: by the loss that the model was compiled with, or the accuracy."""
+    """How well outputs answer: by the loss that the model was compiled with, or the accuracy.
 
-    def __init__(self, model: keras.Model) -> None:
-        self.scorer = None
+    The loss and copies of the metrics belong to a model of their own, the scorer, so that nothing
+    moves in the one that is examined.
+    """
+
+    def __init__(self, model: keras.Model, batches: list[Batch]) -> None:
+        self.batches, self.scorer = batches, None
         if getattr(model, "loss", None) is not None:
-            self.scorer = keras.Model()  # whose loss is nobody else's, and forgets nothing
+            self.scorer = keras.Model()
             self.scorer.output_names = getattr(model, "output_names", None)
-            self.scorer.compile(loss=model.loss)
+            self.scorer.compile(loss=model.loss, **compile_options(model))
 
-    def score(self, batches: list[tuple], outputs: Iterable) -> Score | None:
-        """None if the answers can't be judged."""
-        values, means = [], []
-        for batch, answers in zip(batches, outputs, strict=True):
-            values.append(self._of_batch(batch, answers))
-            flat = keras.tree.flatten(answers)
-            means.append([np.mean(tf.cast(each, tf.float32), 0, keepdims=True) for each in flat])
-        if any(value is None for value in values):
+    def score(self, outputs: Iterable) -> Score | None:
+        """Of the outputs for each batch; None if they can't be judged."""
+        if self.scorer is not None:
+            self.scorer.reset_metrics()
+        scores = [self._of_batch(*pair) for pair in zip(self.batches, outputs, strict=True)]
+        kinds = {getattr(score, "kind", None) for score in scores}
+        if kinds not in ({ACCURACY}, {LOSS}):
             return None
-        if self.scorer is None:
-            right = np.concatenate([value.ravel() for value in values])
-            return Score(float(right.mean()), right.size, [])
-        sizes = [size_of(batch) for batch in batches]
-        means = [np.average(each, axis=0, weights=sizes) for each in zip(*means, strict=True)]
-        mean = keras.tree.pack_sequence_as(answers, means)
-        return Score(float(np.average(values, weights=sizes)), sum(sizes), mean)
+        answers = [score.answers for score in scores]
+        average = partial(np.average, axis=0, weights=answers)
+        value = float(average([score.value for score in scores]))
+        mean = keras.tree.map_structure(lambda *m: average(m), *(score.mean for score in scores))
+        metrics = {LOSS: value} if kinds == {LOSS} else {ACCURACY: 1 - value}
+        if all(score.metrics for score in scores):
+            metrics |= scores[-1].metrics
+        return Score(*kinds, value, sum(answers), mean, metrics)
 
     def gap(
         self,
         by_batch: Score | None,
         by_moving: Score | None,
-        by_data: Callable[[], Score],
-        batches: list[tuple],
+        by_data: Callable[[], Score | None],
     ) -> Gap | None:
-        """Between the two ways of normalising."""
-        if by_batch is None or by_moving is None:
+        """Between the two ways of normalising; `by_data` tells what the data's statistics give."""
+        if by_batch is None or by_moving is None or by_batch.kind != by_moving.kind:
             return None
-        if self.scorer is None:
-            worse, unit, limit, what = 1.0, 1.0, 0.1, "accuracy"
-        else:
-            worse, limit, what = -1.0, 0.2, "loss, in units of what a constant answer loses,"
-            unit = self._loss_of_constant(batches, by_moving.mean)
+        unit, limit, what = 1.0, 0.1, "difference of the accuracies"
+        if by_batch.kind == LOSS:
+            limit, what = 0.2, "difference of the losses, in units of what a constant answer loses"
+            unit = self._of_constant(by_moving.mean).value
             if min(by_batch.value, by_moving.value) >= unit:
-                worse = 0.0  # a model that has learnt nothing yet
-        limit = max(limit, 2 / np.sqrt(by_batch.answers))
-        gap = worse * (by_batch.value - by_moving.value) / unit
-        if not np.isfinite(gap):
+                unit = np.inf  # a model that has learnt nothing yet
+        value = (by_moving.value - by_batch.value) / unit
+        if not np.isfinite(value):
             return None
-        words = f"{what} {by_batch.value:.3g} by batch statistics, {by_moving.value:.3g} by moving"
-        return Gap(gap, limit, words, lambda: worse * (by_batch.value - by_data().value) / unit)
+        both = [
+            f"{name} {number:.3g} by batch statistics, {by_moving.metrics[name]:.3g} by moving"
+            for name, number in by_batch.metrics.items()
+            if name in by_moving.metrics
+        ]
+        limit = max(limit, 2 / np.sqrt(by_batch.answers))
+        quantity = f"{what}: {'; '.join(both)}"
+        return Gap(value, limit, quantity, lambda: (by_data().value - by_batch.value) / unit)
 
-    def _loss_of_constant(self, batches: list[tuple], mean: object) -> float:
-        """What the mean answer, given to each sample, loses."""
-        losses = []
-        for batch in batches:
-            repeated = partial(tf.repeat, repeats=size_of(batch), axis=0)
-            answers = keras.tree.map_structure(repeated, mean)
-            losses.append(float(self._loss(batch, answers)))
-        return float(np.average(losses, weights=[*map(size_of, batches)]))
+    def _of_constant(self, answer: object) -> Score | None:
+        """Of one answer, `[1, ...]`, given to each sample."""
+        repeats = (partial(np.repeat, repeats=size_of(batch), axis=0) for batch in self.batches)
+        return self.score(keras.tree.map_structure(repeat, answer) for repeat in repeats)
 
-    def _of_batch(self, batch: tuple, outputs: object) -> np.ndarray | float | None:
+    def _of_batch(self, batch: Batch, outputs: object) -> Score | None:
         if len(batch) < 2:
             return None
+        mean = keras.tree.map_structure(_mean, outputs)
         if self.scorer is not None:
-            try:
-                return float(self._loss(batch, outputs))
-            except Exception:  # labels of another kind than the loss takes
-                self.scorer = None
-        return _correct(outputs, batch[1])
+            with contextlib.suppress(Exception):  # labels of another kind than the loss takes
+                value = float(self.scorer.compute_loss(**_judged(batch, outputs)))
+                return Score(LOSS, value, size_of(batch), mean, self._metrics(batch, outputs))
+        right = _correct(outputs, batch[1])
+        if right is None:
+            return None
+        return Score(ACCURACY, 1 - right.mean(), right.size, mean, {})
 
-    def _loss(self, batch: tuple, outputs: object) -> tf.Tensor:
-        weights = batch[2] if len(batch) == 3 else None
-        labels = keras.tree.map_structure(tf.convert_to_tensor, batch[1])
-        return self.scorer.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
+    def _metrics(self, batch: Batch, outputs: object) -> dict[str, float]:
+        """The model's own on all batches up to this; none if one can't be copied or computed."""
+        try:
+            found = self.scorer.compute_metrics(x=None, **_judged(batch, outputs))
+        except Exception:
+            return {}
+        found.pop(LOSS, None)  # of `fit`, which this is not
+        return {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
+
+
+def _mean(outputs: tf.Tensor) -> np.ndarray:
+    """Of a batch: `[1, ...]`."""
+    return np.mean(tf.cast(outputs, tf.float32), 0, keepdims=True)
+
+
+def _judged(batch: Batch, outputs: object) -> dict[str, object]:
+    """As Keras's `compute_loss` and `compute_metrics` take it."""
+    labels = keras.tree.map_structure(tf.convert_to_tensor, batch[1])
+    outputs = keras.tree.map_structure(tf.convert_to_tensor, outputs)
+    return {"y": labels, "y_pred": outputs, "sample_weight": (*batch, None)[2]}
 
 
 def _correct(outputs: object, labels: object) -> np.ndarray | None:

@@ -23,17 +23,21 @@ def norm(**options):
     return layers.BatchNormalization(**({"momentum": 0.9} | options))
 
 
-def flat(*hidden, last=10):
-    return keras.Sequential(
-        [keras.Input([28, 28, 1]), layers.Flatten(), *hidden, layers.Dense(last)]
-    )
-
-
 def dense(activation="relu", **options):
     hidden = []
     for _ in range(2):
         hidden += [layers.Dense(32, use_bias=False), norm(**options), layers.Activation(activation)]
     return hidden
+
+
+def flat(*hidden, last=10):
+    return keras.Sequential(
+        [keras.Input([28, 28, 1]), layers.Flatten(), *(hidden or dense()), layers.Dense(last)]
+    )
+
+
+def head(inputs, hidden, units=10):
+    return keras.Model(inputs, layers.Dense(units)(layers.Flatten()(hidden)))
 
 
 def convolve(tensor, filters, kind=layers.Conv2D, **options):
@@ -42,20 +46,18 @@ def convolve(tensor, filters, kind=layers.Conv2D, **options):
 
 
 def backbone(inputs):
-    hidden = convolve(inputs, 8, strides=2)
-    return convolve(hidden, 8, strides=2)
+    return convolve(convolve(inputs, 8, strides=2), 8, strides=2)
 
 
 def convolutional():
     inputs = keras.Input([28, 28, 1])
-    pooled = layers.GlobalAveragePooling2D()(backbone(inputs))
-    return keras.Model(inputs, layers.Dense(10)(pooled))
+    return head(inputs, layers.GlobalAveragePooling2D()(backbone(inputs)))
 
 
 def depthwise():
     inputs = keras.Input([28, 28, 1])
     hidden = convolve(convolve(inputs, 8, strides=2), 8, kind=layers.DepthwiseConv2D)
-    return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(hidden)))
+    return head(inputs, hidden)
 
 
 def residual():
@@ -65,7 +67,7 @@ def residual():
     for _ in range(3):
         branch = layers.Conv2D(8, 3, padding="same")(convolve(hidden, 8))
         hidden = layers.ReLU()(hidden + norm(gamma_initializer="zeros")(branch))
-    return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(hidden)))
+    return head(inputs, hidden)
 
 
 def before_activation():
@@ -75,7 +77,7 @@ def before_activation():
     for _ in range(2):
         branch = layers.Conv2D(8, 3, padding="same")(layers.ReLU()(norm()(hidden)))
         hidden = hidden + norm(gamma_initializer="zeros")(branch)
-    return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(norm()(hidden))))
+    return head(inputs, norm()(hidden))
 
 
 def segmentation():
@@ -123,7 +125,7 @@ def variational():
 
 def siamese():
     """One tower for two images of one kind."""
-    tower = flat(*dense(), last=8)
+    tower = flat(last=8)
     left, right = keras.Input([28, 28, 1]), keras.Input([28, 28, 1])
     return keras.Model([left, right], layers.Dense(1)(ops.square(tower(left) - tower(right))))
 
@@ -142,7 +144,7 @@ def fine_tuning():
 def over_time():
     frames = layers.TimeDistributed(keras.Sequential([layers.Dense(16), norm(), layers.ReLU()]))
     inputs = keras.Input([4, 784])
-    return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(frames(inputs))))
+    return head(inputs, frames(inputs))
 
 
 class Subclassed(keras.Model):
@@ -161,45 +163,49 @@ def subclassed():
     return model
 
 
-def classified(images, classes):
-    return images, classes
+def found_objects(images, classes):
+    box = images[:, 7:11, 14, 0]
+    return images, {"box": box, "class": classes, "seen": classes[:, None] % 2}
 
 
-MODELS = {
-    "dense": (lambda: flat(*dense()), SOFTMAX, classified),
-    "sigmoid": (lambda: flat(*dense("sigmoid")), SOFTMAX, classified),
-    "without gamma": (lambda: flat(*dense(scale=False)), SOFTMAX, classified),
-    "renorm": (lambda: flat(*dense(renorm=True)), SOFTMAX, classified),
-    "dropout at the end": (lambda: flat(*dense(), layers.Dropout(0.3)), SOFTMAX, classified),
-    "little dropout": (lambda: flat(*dense(), layers.Dropout(0.1), *dense()), SOFTMAX, classified),
+def moved(images, classes):
+    frames = [np.roll(images.reshape(-1, 784), step, 0) for step in range(4)]
+    return np.stack(frames, 1), classes
+
+
+CLASSIFIERS = {
+    "dense": flat,
+    "sigmoid": lambda: flat(*dense("sigmoid")),
+    "without gamma": lambda: flat(*dense(scale=False)),
+    "renorm": lambda: flat(*dense(renorm=True)),
+    "dropout at the end": lambda: flat(*dense(), layers.Dropout(0.3)),
+    "little dropout": lambda: flat(*dense(), layers.Dropout(0.1), *dense()),
+    "convolutional": convolutional,
+    "depthwise": depthwise,
+    "residual": residual,
+    "before the activation": before_activation,
+    "fine-tuning": fine_tuning,
+    "subclassed": subclassed,
+}
+# With a loss, and what makes inputs and labels of images `[960, 28, 28, 1]` and classes.
+OTHERS = {
     "one-hot": (
         lambda: flat(*dense(), layers.Dense(10), layers.Softmax()),
         "mse",
         lambda images, classes: (images, np.eye(10)[classes]),
     ),
     "regression": (
-        lambda: flat(*dense(), last=1),
+        lambda: flat(last=1),
         "mse",
         lambda images, _: (images, images.mean(axis=(1, 2, 3))),
     ),
     "multi-label": (
-        lambda: flat(*dense(), last=3),
+        lambda: flat(last=3),
         BINARY,
         lambda images, classes: (images, np.stack([classes % 2, classes > 4, classes > 7], 1)),
     ),
-    "convolutional": (convolutional, SOFTMAX, classified),
-    "depthwise": (depthwise, SOFTMAX, classified),
-    "residual": (residual, SOFTMAX, classified),
-    "before the activation": (before_activation, SOFTMAX, classified),
     "segmentation": (segmentation, BINARY, lambda images, _: (images, images > 0.5)),
-    "detector": (
-        detector,
-        {"box": "mae", "class": SOFTMAX, "seen": BINARY},
-        lambda images, classes: (
-            images,
-            {"box": images[:, 7:11, 14, 0], "class": classes, "seen": classes[:, None] % 2},
-        ),
-    ),
+    "detector": (detector, {"box": "mae", "class": SOFTMAX, "seen": BINARY}, found_objects),
     "masked sequence": (sequence, SOFTMAX, lambda images, classes: (images[..., 0], classes)),
     "variational": (variational, "mse", lambda images, _: (images, images)),
     "siamese": (
@@ -207,17 +213,11 @@ MODELS = {
         BINARY,
         lambda images, classes: ((images, images[::-1]), classes == classes[::-1]),
     ),
-    "fine-tuning": (fine_tuning, SOFTMAX, classified),
-    "over time": (
-        over_time,
-        SOFTMAX,
-        lambda images, classes: (
-            np.stack([np.roll(images.reshape(-1, 784), step, 0) for step in range(4)], 1),
-            classes,
-        ),
-    ),
-    "subclassed": (subclassed, SOFTMAX, classified),
+    "over time": (over_time, SOFTMAX, moved),
 }
+MODELS = {
+    name: (build, SOFTMAX, lambda *digits: digits) for name, build in CLASSIFIERS.items()
+} | OTHERS
 
 
 OFTEN = {"regression", "residual", "detector", "masked sequence", "variational"}

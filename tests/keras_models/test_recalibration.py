@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ from keras import layers
 
 from bn_tutorial import networks, population
 from bn_tutorial.keras_models import recalibrate, recalibration
+from tests.keras_models.comparisons import assert_equal, stays_as_it_was
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -37,6 +41,11 @@ def inputs(generator):
 
 
 @pytest.fixture
+def series(generator):
+    return generator.normal(2.0, 3.0, (20, 7, 6)).astype(np.float32)
+
+
+@pytest.fixture
 def model():
     return randomized(
         keras.Sequential(
@@ -51,6 +60,14 @@ def model():
             ]
         )
     )
+
+
+def chain(*hidden, shape=(6,), **options):
+    return keras.Sequential([keras.Input(shape, **options), *hidden])
+
+
+def moving(*norms):
+    return [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
 
 
 def pooled(batches):
@@ -69,15 +86,6 @@ def assert_statistics(layer, mean, variance):
     np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-4, atol=1e-6)
 
 
-def values_of(variables):
-    return [variable.numpy() for variable in variables]
-
-
-def assert_same(before, variables):
-    for a, b in zip(before, variables, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_both_layers_against_numpy(model, inputs):
     """In one pass, the second layer behind the first's batch statistics; the last batch is 10."""
     recalibrate(model, inputs)
@@ -93,25 +101,21 @@ def test_both_layers_against_numpy(model, inputs):
 @pytest.mark.parametrize("axis", [1, -1])
 def test_convolutional_layers_of_any_axis(axis, generator):
     images = generator.normal(3.0, 2.0, (20, 4, 5, 3)).astype(np.float32)
-    model = randomized(keras.Sequential([keras.Input([4, 5, 3]), layers.BatchNormalization(axis)]))
-    recalibrate(model, images)
-    assert_statistics(model.layers[0], *pooled([np.moveaxis(images, axis, -1)]))
+    layer = layers.BatchNormalization(axis)
+    recalibrate(randomized(chain(layer, shape=[4, 5, 3])), images)
+    assert_statistics(layer, *pooled([np.moveaxis(images, axis, -1)]))
 
 
 def test_as_the_articles_network(digits):
     """The network of notebook 2, in Keras: the same statistics as `estimate_population`'s."""
     weights = networks.initial_weights(1, "glorot")
     ours = networks.BatchNormNetwork(weights)
-    hidden = [
-        layer
-        for _ in weights[:-1]
-        for layer in (
-            layers.Dense(100, use_bias=False),
-            layers.BatchNormalization(),
-            layers.Activation("sigmoid"),
-        )
-    ]
-    model = keras.Sequential([keras.Input([784]), *hidden, layers.Dense(10)])
+    model = chain(shape=[784])
+    for _ in weights[:-1]:
+        model.add(layers.Dense(100, use_bias=False))
+        model.add(layers.BatchNormalization())
+        model.add(layers.Activation("sigmoid"))
+    model.add(layers.Dense(10))
     for layer, matrix in zip(model.layers[::3], weights, strict=True):
         layer.kernel.assign(matrix)
     indices = np.arange(600).reshape(10, 60)
@@ -122,35 +126,12 @@ def test_as_the_articles_network(digits):
         assert_statistics(theirs, layer.batch_norm.pop_mean, layer.batch_norm.pop_var)
 
 
-def forms(inputs):
-    labels = np.zeros(len(inputs))
-    batches = [(inputs[i : i + 60], labels[i : i + 60]) for i in (0, 60, 120)]
-
-    class Batches(keras.utils.PyDataset):
-        def __len__(self):
-            return 3
-
-        def __getitem__(self, index):
-            return batches[index]
-
-    return {
-        "array": inputs,
-        "tensor": tf.constant(inputs),
-        "with labels": (inputs, labels),
-        "with weights": (inputs, labels, labels),
-        "tf.data": tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(60),
-        "generator": (batch for batch in batches),
-        "list": [batch for batch, _ in batches],
-        "PyDataset": Batches(),
-    }
-
-
-@pytest.mark.parametrize("form", list(forms(np.zeros([1, 6]))))
-def test_forms_of_data(form, model, inputs):
-    recalibrate(model, forms(inputs)[form])
-    found = values_of(model.non_trainable_variables)
-    recalibrate(model, inputs)
-    assert_same(found, model.non_trainable_variables)
+def test_labels_and_batches_make_no_difference(model, inputs):
+    """All forms of data are in `test_data`."""
+    recalibrate(model, (inputs, np.zeros(len(inputs))))
+    found = [variable.numpy() for variable in model.non_trainable_variables]
+    recalibrate(model, (inputs[i : i + 60] for i in (0, 60, 120)))
+    assert_equal(found, model.non_trainable_variables)
 
 
 def test_so_many_batches(model, inputs, capsys):
@@ -163,24 +144,17 @@ def test_so_many_batches(model, inputs, capsys):
 def test_nothing_else_changes(model, inputs):
     model.compile("adam", "mse")
     model.fit(inputs, np.zeros([130, 4]), verbose=0)
-    step, others = model.train_function, values_of(model.trainable_variables)
-    seeds, optimizer = values_of(model.layers[3].variables), values_of(model.optimizer.variables)
-    recalibrate(model, inputs)
-    assert_same(others, model.trainable_variables)
-    assert_same(seeds, model.layers[3].variables)
-    assert_same(optimizer, model.optimizer.variables)
-    assert model.train_function is step
-    assert (model.get_layer("first").momentum, model.get_layer("first").trainable) == (0.7, True)
-    assert "call" not in vars(model.get_layer("first"))
+    with stays_as_it_was(model, but=moving(model.get_layer("first"), model.get_layer("second"))):
+        recalibrate(model, inputs)
+    assert model.get_layer("first").momentum == 0.7
 
 
 def test_frozen_layers_keep_their_statistics(model, inputs, capsys):
     """And they normalise by them: the second layer sees that."""
     first, second = model.get_layer("first"), model.get_layer("second")
     first.trainable = False
-    before = values_of(first.variables)
-    recalibrate(model, inputs)
-    assert_same(before, first.variables)
+    with stays_as_it_was(model, but=moving(second)):
+        recalibrate(model, inputs)
     assert "frozen, and left as they are: first" in capsys.readouterr().out
     hidden = keras.Model(model.inputs[0], second.input)
     assert_statistics(second, *pooled([hidden.predict(inputs, verbose=0)]))
@@ -189,7 +163,7 @@ def test_frozen_layers_keep_their_statistics(model, inputs, capsys):
 def test_a_model_inside_a_model_and_a_shared_layer(inputs, generator):
     """A layer that is called twice counts the values of both calls."""
     shared = layers.BatchNormalization()
-    inner = keras.Sequential([keras.Input([6]), shared])
+    inner = chain(shared)
     left, right = keras.Input([6], name="left"), keras.Input([6], name="right")
     model = randomized(keras.Model({"left": left, "right": right}, [inner(left), inner(right)]))
     other = generator.normal(size=(130, 6)).astype(np.float32)
@@ -204,61 +178,38 @@ def test_a_subclassed_model(inputs):
     assert_statistics(model.inner.layers[0], *pooled([np.array(model.dense(inputs))]))
 
 
-def test_over_time(generator):
+def test_over_time(series):
     """A layer that is called in a loop."""
-    inner = keras.Sequential([keras.Input([6]), layers.BatchNormalization()])
-    model = keras.Sequential([keras.Input([7, 6]), layers.TimeDistributed(inner)])
-    series = generator.normal(2.0, 3.0, (20, 7, 6)).astype(np.float32)
-    recalibrate(model, series)
+    inner = chain(layers.BatchNormalization())
+    recalibrate(chain(layers.TimeDistributed(inner), shape=[7, 6]), series)
     assert_statistics(inner.layers[0], *pooled([series]))
 
 
-def test_what_a_mask_hides_does_not_count(generator):
-    series = generator.normal(2.0, 3.0, (20, 7, 6)).astype(np.float32)
+def test_what_a_mask_hides_does_not_count(series):
+    """Nor does a batch that it hides altogether."""
     series[5:, 4:] = 0.0
     layer = layers.BatchNormalization()
-    model = keras.Sequential([keras.Input([7, 6]), layers.Masking(), layer])
-    recalibrate(model, series)
+    recalibrate(chain(layers.Masking(), layer, shape=[7, 6]), [series, np.zeros_like(series)])
     assert_statistics(layer, *pooled([series[:5].reshape(-1, 6), series[5:, :4].reshape(-1, 6)]))
 
 
-def test_a_batch_that_the_mask_hides_altogether(generator):
-    series = generator.normal(2.0, 3.0, (20, 7, 6)).astype(np.float32)
-    layer = layers.BatchNormalization()
-    model = keras.Sequential([keras.Input([7, 6]), layers.Masking(), layer])
-    recalibrate(model, [np.zeros_like(series), series])
-    assert_statistics(layer, *pooled([series]))
-
-
 def test_an_interruption_at_the_very_end(model, inputs, monkeypatch):
-    before = values_of(model.variables)
-    assign, calls = keras.Variable.assign, []
+    assign = recalibration._assign
 
-    def interrupted(variable, value):
-        calls.append(variable)
-        if variable is model.get_layer("second").moving_mean and len(calls) > 1:
-            monkeypatch.undo()
+    def interrupted(layer, given):
+        assign(layer, given)
+        if layer.name == "second":
             raise KeyboardInterrupt
-        return assign(variable, value)
 
-    real = recalibration._assign
-
-    def assigned(statistics):
-        monkeypatch.setattr(keras.Variable, "assign", interrupted)
-        real(statistics)
-
-    monkeypatch.setattr(recalibration, "_assign", assigned)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(recalibration, "_assign", interrupted)
+    with stays_as_it_was(model), pytest.raises(KeyboardInterrupt):
         recalibrate(model, inputs)
-    assert len(calls) == 3
-    assert_same(before, model.variables)
 
 
 def test_mixed_precision(inputs):
-    layer = layers.BatchNormalization(dtype="mixed_float16")
-    model = keras.Sequential([keras.Input([6], dtype="float16"), layer])
-    recalibrate(model, inputs.astype(np.float16))
-    assert_statistics(layer, *pooled([inputs.astype(np.float16).astype(np.float64)]))
+    layer, half = layers.BatchNormalization(dtype="mixed_float16"), inputs.astype(np.float16)
+    recalibrate(chain(layer, dtype="float16"), half)
+    assert_statistics(layer, *pooled([half.astype(np.float64)]))
 
 
 class StoppedError(Exception):
@@ -284,11 +235,8 @@ def ends(inputs, what):
     ids=["interrupted", "iterator fails", "wrong shape", "NaN", "text"],
 )
 def test_what_goes_wrong_changes_nothing(what, error, model, inputs):
-    before = values_of(model.variables)
-    with pytest.raises(error) as raised:
+    with stays_as_it_was(model), pytest.raises(error) as raised:
         recalibrate(model, ends(inputs, what))
-    assert_same(before, model.variables)
-    assert "call" not in vars(model.get_layer("first"))
     if error is StoppedError:
         assert raised.value.__notes__ == ["recalibrate: after batch 1; the model is as it was"]
     recalibrate(model, inputs)
@@ -297,28 +245,18 @@ def test_what_goes_wrong_changes_nothing(what, error, model, inputs):
 @pytest.mark.parametrize(
     ("build", "data", "options", "message"),
     [
-        (lambda: keras.Sequential([layers.Dense(2)]), np.ones([4, 6]), {}, "model that is built"),
-        (
-            lambda: keras.Sequential([keras.Input([6]), layers.ReLU()]),
-            np.ones([4, 6]),
-            {},
-            "found none",
-        ),
+        (lambda: keras.Sequential([layers.Dense(2)]), [], {}, "model that is built"),
+        (lambda: chain(layers.ReLU()), [], {}, "found none"),
+        (lambda: chain(layers.BatchNormalization(name="only", trainable=False)), [], {},
+         "only frozen ones: only"),
         (None, np.ones([0, 6]), {}, "empty dataset"),
-        (None, iter(()), {}, "empty dataset"),
         (None, np.ones([4, 6]), {"batches": 0}, "batches must be 1 or more, found 0"),
         (None, np.ones([1, 6]), {}, 'layer "first": expected 2 values a channel or more, found 1'),
     ],
-)
+)  # fmt: skip
 def test_bad_arguments(build, data, options, message, model):
     with pytest.raises(ValueError, match=message):
         recalibrate(build() if build else model, data, **options)
-
-
-def test_frozen_layers_only(model, inputs):
-    model.trainable = False
-    with pytest.raises(ValueError, match="only frozen ones: first, second"):
-        recalibrate(model, inputs)
 
 
 # Kinds of models.
@@ -342,17 +280,16 @@ class Traced(keras.layers.Layer):
 
 
 def test_a_block_that_is_a_tf_function_keeps_no_trace(inputs):
-    model = keras.Sequential([keras.Input([6]), Traced()])
-    block = model.layers[0]
+    block = Traced()
+    model = chain(block)
     before, graphs = model.predict(inputs, verbose=0), block.call.experimental_get_tracing_count()
     recalibrate(model, inputs)
     assert block.call.experimental_get_tracing_count() == graphs
     assert_statistics(block.norm, *pooled([inputs]))
-    expected = (inputs - inputs.mean(0)) / np.sqrt(inputs.var(0) + 1e-3)
     for size in (1, 7, 130):  # a graph of its own each
         found = model.predict(inputs, size, verbose=0)
-        np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert not np.allclose(before, expected, atol=0.1)
+        np.testing.assert_allclose(found, normalized(inputs, 1e-3), atol=1e-4)
+    assert not np.allclose(before, found, atol=0.1)
 
 
 class Tripled(layers.BatchNormalization):
@@ -379,30 +316,21 @@ class OfItsOwn(layers.BatchNormalization):
 
 
 def test_a_kind_of_bn_is_measured_as_it_normalises(inputs, capsys):
-    model = keras.Sequential(
-        [
-            keras.Input([6]),
-            ByItsStatistics(name="frozen"),
-            Tripled(name="tripled"),
-            layers.BatchNormalization(name="last"),
-        ]
-    )
-    recalibrate(model, inputs)
+    frozen, tripled, last = ByItsStatistics(name="frozen"), Tripled(), layers.BatchNormalization()
+    recalibrate(chain(frozen, tripled, last), inputs)
     scale = np.float32(1 / np.sqrt(1 + 1e-3))
-    assert_statistics(model.get_layer("frozen"), np.zeros(6), np.ones(6))
+    assert_statistics(frozen, np.zeros(6), np.ones(6))
     assert "left as they are: frozen" in capsys.readouterr().out
-    assert_statistics(model.get_layer("tripled"), *pooled([3 * scale * inputs]))
-    batches = [inputs[i : i + 60] for i in (0, 60, 120)]
-    outputs = [2 * normalized(3 * scale * batch, 1e-3) for batch in batches]
-    assert_statistics(model.get_layer("last"), *pooled(outputs))
+    assert_statistics(tripled, *pooled([3 * scale * inputs]))
+    outputs = [2 * normalized(3 * scale * inputs[i : i + 60], 1e-3) for i in (0, 60, 120)]
+    assert_statistics(last, *pooled(outputs))
 
 
 def test_a_kind_of_bn_that_can_not_be_measured(inputs):
-    model = keras.Sequential([keras.Input([6]), OfItsOwn(name="own")])
-    before = values_of(model.variables)
-    with pytest.raises(ValueError, match='"own": expected moving statistics that follow'):
+    model = chain(OfItsOwn(name="own"))
+    message = '"own": expected moving statistics that follow'
+    with stays_as_it_was(model), pytest.raises(ValueError, match=message):
         recalibrate(model, inputs)
-    assert_same(before, model.variables)
 
 
 def test_renorm(inputs):
@@ -410,7 +338,7 @@ def test_renorm(inputs):
     if "renorm" not in layers.BatchNormalization().get_config():
         pytest.skip("this Keras has no renorm")
     first, second = layers.BatchNormalization(renorm=True), layers.BatchNormalization()
-    model = keras.Sequential([keras.Input([6]), first, second])
+    model = chain(first, second)
     recalibrate(model, inputs)
     mean, variance = pooled([inputs])
     deviation = np.sqrt(variance + 1e-3)
@@ -428,29 +356,28 @@ def test_float64(generator):
     """A spread of a thousandth around a thousand: float32 has seven digits for both."""
     inputs = generator.normal(1e3, 1e-3, (130, 6))
     layer = layers.BatchNormalization(dtype="float64")
-    recalibrate(keras.Sequential([keras.Input([6], dtype="float64"), layer]), inputs)
+    recalibrate(chain(layer, dtype="float64"), inputs)
     np.testing.assert_allclose(layer.moving_mean, inputs.mean(0), rtol=1e-12)
     np.testing.assert_allclose(layer.moving_variance, inputs.var(0), rtol=1e-6)
 
 
-def test_large_means_in_float32(generator):
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_large_means_in_float32(synchronized, generator):
     """Two passes over a batch; E[x²] − E[x]² would leave noise of the variance."""
     inputs = generator.normal(1e3, 1.0, (130, 6)).astype(np.float32)
-    for options in ({}, {"synchronized": True}):
-        layer = layers.BatchNormalization(**options)
-        recalibrate(keras.Sequential([keras.Input([6]), layer]), inputs)
-        np.testing.assert_allclose(layer.moving_variance, inputs.var(0, np.float64), rtol=1e-3)
+    layer = layers.BatchNormalization(synchronized=synchronized)
+    recalibrate(chain(layer), inputs)
+    np.testing.assert_allclose(layer.moving_variance, inputs.var(0, np.float64), rtol=1e-3)
 
 
 def test_statistics_that_were_spoilt(model, inputs):
-    expected = keras.models.clone_model(model)
-    expected.set_weights(model.get_weights())
-    recalibrate(expected, inputs)
+    recalibrate(model, inputs)
+    expected = [variable.numpy() for variable in model.weights]
     for layer in (model.get_layer("first"), model.get_layer("second")):
         layer.moving_mean.assign(np.full(layer.moving_mean.shape, np.nan))
         layer.moving_variance.assign(np.full(layer.moving_mean.shape, -1.0))
     recalibrate(model, inputs)
-    for one, other in zip(expected.weights, model.weights, strict=True):
+    for one, other in zip(expected, model.weights, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
@@ -470,12 +397,11 @@ class Recurrent(layers.Layer):
         return outputs, [outputs + 0 * states[0]]
 
 
-def test_inside_a_loop_of_the_graph(generator):
-    model = keras.Sequential([keras.Input([7, 6]), layers.RNN(Recurrent())])
-    series = generator.normal(2.0, 3.0, (20, 7, 6)).astype(np.float32)
-    recalibrate(model, series)
+def test_inside_a_loop_of_the_graph(series):
+    cell = Recurrent()
+    recalibrate(chain(layers.RNN(cell), shape=[7, 6]), series)
     twice = series[:, :1]  # Keras calls the cell on the first step once more, before the loop
-    assert_statistics(model.layers[0].cell.norm, *pooled([np.concatenate([series, twice], axis=1)]))
+    assert_statistics(cell.norm, *pooled([np.concatenate([series, twice], axis=1)]))
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -498,21 +424,42 @@ def test_a_model_without_a_graph(inputs):
     assert_statistics(model.norm, *pooled([inputs]))
 
 
+class Counting(layers.Layer):
+    """Has a loss, and counts how often Python calls it."""
+
+    calls, everywhere = 0, 0
+
+    def call(self, inputs):
+        self.calls += 1
+        Counting.everywhere += 1
+        self.add_loss(tf.reduce_mean(inputs))
+        return inputs
+
+
 def test_losses_and_counters_of_layers_are_as_they_were(inputs):
-    class Counting(layers.Layer):
-        calls = 0
-
-        def call(self, inputs):
-            self.calls += 1
-            self.add_loss(tf.reduce_mean(inputs))
-            return inputs
-
-    model = keras.Sequential([keras.Input([6]), Counting(), layers.BatchNormalization()])
+    model = chain(Counting(), layers.BatchNormalization())
     model(inputs)
     calls, losses = model.layers[0].calls, [float(loss) for loss in model.losses]
     recalibrate(model, inputs)
     assert model.layers[0].calls == calls
     assert [float(loss) for loss in model.losses] == losses
+
+
+def test_one_graph_serves_all_batches(inputs):
+    model, before = chain(Counting(), layers.BatchNormalization()), Counting.everywhere
+    recalibrate(model, (inputs[i : i + 10] for i in range(0, 130, 10)))
+    assert Counting.everywhere - before < 3
+
+
+def test_a_model_is_forgotten_after_it(inputs):
+    """TensorFlow keeps the functions of NumPy's that a graph calls."""
+    model = chain(layers.BatchNormalization())
+    recalibrate(model, inputs)
+    gone = weakref.ref(model)
+    del model
+    keras.backend.clear_session()
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.filterwarnings("ignore:`build..` was called on layer:UserWarning")
@@ -532,19 +479,17 @@ def test_an_unbuilt_layer(inputs):
         recalibrate(model, inputs)
 
 
+class Picky(layers.Layer):
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, inputs):
+        raise RuntimeError("no such day")
+
+
 def test_what_the_model_says_is_said_in_short(inputs):
-    class Picky(layers.Layer):
-        def compute_output_shape(self, shape):
-            return shape
-
-        def call(self, inputs):
-            raise RuntimeError("no such day")
-
     with pytest.raises(ValueError, match="batch 1: no such day") as raised:
-        recalibrate(
-            keras.Sequential([keras.Input([6]), Picky(), layers.BatchNormalization()]), inputs
-        )
-    assert raised.value.__cause__ is None
+        recalibrate(chain(Picky(), layers.BatchNormalization()), inputs)
     assert raised.value.__suppress_context__
 
 
