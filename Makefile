@@ -112,7 +112,6 @@ refresh: $(READY)  ## run the committed notebooks in place, or ONLY="03 04"
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.record_timing=False \
 		--NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor \
 		$(wildcard $(foreach path,$(or $(CHOSEN),$(NOTEBOOKS)),$(path) $(FOLDER)/solutions/$(notdir $(path))))
-	$(BIN)/python tools/readme_figure.py
 	$(BIN)/python -m tools.chinese
 
 # Code and outputs are those of the English notebooks, so these are never run.

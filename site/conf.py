@@ -32,6 +32,8 @@ exclude_patterns = ["canvas.html"]
 # Notebooks are shown as they were committed.
 nb_execution_mode = "off"
 nb_render_markdown_format = "gfm"
+nb_code_prompt_show = "显示代码" if CHINESE else "Show the code"
+nb_code_prompt_hide = "隐藏代码" if CHINESE else "Hide the code"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 myst_url_schemes = {"http": None, "https": None, "en": "../{{path}}"}  # en: of the English site

@@ -25,7 +25,6 @@ FILES = (
     "benchmarks/contenders.py",
     "benchmarks/speed.png",
     "examples/train_on_workers.py",
-    "notebooks/accuracy.png",
     "site/canvas.png",
 )
 

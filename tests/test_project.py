@@ -69,11 +69,3 @@ def test_readme_lists_each_notebook():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in ROOT.glob("notebooks/*.ipynb"):
         assert f"(notebooks/{path.name})" in readme
-
-
-def test_readme_shows_the_figure_of_notebook_1(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    from readme_figure import accuracy_figure
-
-    assert (ROOT / "notebooks/accuracy.png").read_bytes() == accuracy_figure()
-    assert "(notebooks/accuracy.png)" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,6 @@ from bn_tutorial.figures.concepts import (
     plot_columns,
     plot_inputs_over_slope,
     plot_shared_statistics,
-    plot_step_at_right_angle,
     plot_two_graphs,
 )
 from bn_tutorial.figures.curves import (
@@ -50,7 +49,6 @@ __all__ = [
     "plot_rate_grid",
     "plot_shared_statistics",
     "plot_smoothing",
-    "plot_step_at_right_angle",
     "plot_two_graphs",
     "series_styles",
 ]

@@ -31,12 +31,13 @@ def plot_accuracy_by_batch_size(accuracies: Mapping[int, float], one_class: floa
     """
     title = "Naive BN: the same weights, tested in batches of different sizes"
     figure, ax = make_axes(title, "samples in a test batch", "test accuracy", (7.5, 4))
-    ax.set(xscale="log", ylim=(0, 1.1))
+    ax.set(xscale="log", xlim=(0.7, 4e4), ylim=(0, 1.1))
     ax.plot(*zip(*accuracies.items(), strict=True), "o-", color=COLORS["naive BN"], label="mixed")
     ax.plot(60, one_class, "s", color="black", label="60 of one class")
     for size, accuracy in accuracies.items():
-        ax.annotate(f"{accuracy:.3f}", (size, accuracy), (0, 7), ha="center", **NEAR)
+        ax.annotate(f"{accuracy:.3f}", (size, accuracy), (6, -13), **NEAR)
     ax.annotate(f"{one_class:.3f}", (60, one_class), (8, -4), **NEAR)
+    mark(ax, accuracies)
     ax.legend(loc="lower right")
     return figure
 
@@ -98,6 +99,7 @@ def plot_estimates_by_count(accuracies: BySize, reference: float) -> Figure:
     means = [np.mean(values) for values in accuracies.values()]
     ax.plot(list(accuracies), means, "-", color=COLORS["fixed BN"], label="mean of the draws")
     ax.axhline(reference, color="black", linewidth=0.8, label="the whole training set")
+    mark(ax, accuracies)
     ax.legend(loc="lower right")
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bn_tutorial.figures.styles import COLORS, make_axes, make_panels, network_colors
+from bn_tutorial.figures.styles import COLORS, make_panels, network_colors
 
 SAMPLES, POSITIONS, CHANNELS = 4, 4, 6
 # Width and height, in cells, of the numbers that share their statistics; and what they are.
@@ -33,7 +33,7 @@ def plot_columns(values: np.ndarray) -> Figure:
     figure, ax = plt.subplots(figsize=(1.5 * units + 2.5, 0.5 * batch + 1.6), layout="constrained")
     ax.imshow(np.zeros_like(values), cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        ax.text(column, row, f"{value:g}", ha="center", va="center")
+        ax.text(column, row, f"{value:g}".replace("-", "−"), ha="center", va="center")
     color = COLORS["naive BN"]
     for column, (mean, variance) in enumerate(zip(values.mean(0), values.var(0), strict=True)):
         _draw_arrow(ax, (column + 0.3, -0.4), (column + 0.3, batch - 0.3), color, 1)
@@ -44,6 +44,7 @@ def plot_columns(values: np.ndarray) -> Figure:
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     ax.set_xticks(np.arange(units + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(batch + 1) - 0.5, minor=True)
+    ax.tick_params(which="minor", length=0)
     ax.grid(visible=False, which="major")
     ax.grid(visible=True, which="minor", color="0.7")
     ax.set(ylim=(batch + 0.9, -0.5), title="The statistics are taken down the columns")
@@ -64,8 +65,8 @@ def plot_inputs_over_slope(
         activation_inputs: Activation inputs by network, float of any shape.
         limit: Where the horizontal axis ends; what is beyond is drawn there.
     """
-    title = "Where the inputs are, and where the sigmoid has a slope"
-    labels = ("activation input", "share of the inputs; slope")
+    title = "Where the activation inputs are, and where the sigmoid has a slope"
+    labels = ("activation input", "share; slope")
     size = (5 * len(activation_inputs), 3.4)
     figure, axes = make_panels(title, activation_inputs, labels, size)
     z = np.linspace(-limit, limit, 400)
@@ -74,37 +75,9 @@ def plot_inputs_over_slope(
     for ax, (name, color) in zip(axes, network_colors(activation_inputs).items(), strict=True):
         inputs = np.clip(np.ravel(activation_inputs[name]), -limit, limit)
         shares = np.full(inputs.size, 1 / inputs.size)
-        ax.hist(inputs, bins, weights=shares, color=color, alpha=0.7, label="inputs")
+        ax.hist(inputs, bins, weights=shares, color=color, alpha=0.7, label="activation inputs")
         ax.plot(z, slope, color="black", label="slope of the sigmoid")
-    axes[-1].legend(loc="upper right", fontsize=9)
-    return figure
-
-
-def plot_step_at_right_angle(weights: np.ndarray, step: np.ndarray) -> Figure:
-    """One step of gradient descent on the weights of a unit before BN, in the plane of the two.
-
-    Args:
-        weights: Weights of the unit, float `[inputs]`.
-        step: What is added to them, float `[inputs]`.
-    """
-    length = np.linalg.norm(weights)
-    along = step @ weights / length
-    across = np.sqrt(max(step @ step - along**2, 0))
-    title = "The step is at right angles to the weights"
-    figure, ax = make_axes(title, "along the weights", "across them", (6.5, 4.2), aspect="equal")
-    ax.set(xlim=(-0.05 * length, 1.25 * length), ylim=(-0.15 * length, 1.15 * length))
-    angle, label = np.linspace(-0.3, 1.2, 200), f"all weights of length {length:.2f}"
-    ax.plot(length * np.cos(angle), length * np.sin(angle), ":", color="0.5", label=label)
-    ends = {
-        "weights": ((0, 0), (length, 0), "#0072B2"),
-        "step": ((length, 0), (length + along, across), "#D55E00"),
-        "weights after the step": ((0, 0), (length + along, across), "#009E73"),
-    }
-    for name, (tail, head, color) in ends.items():
-        _draw_arrow(ax, tail, head, color, 2)
-        size = np.hypot(*np.subtract(head, tail))
-        ax.plot([], [], color=color, label=f"{name}, length {size:.2f}")
-    figure.legend(loc="outside right upper", fontsize=9)
+        ax.legend(loc="upper right", fontsize=9)
     return figure
 
 
@@ -118,19 +91,22 @@ def plot_two_graphs() -> Figure:
         for height, text in boxes.items():
             _draw_box(ax, (3, height), text)
         _draw_box(ax, (7.8, 2.6), "pop_mean,\npop_var", COLORS["fixed BN"])
-        for upper, lower in ((6.5, 5.5), (4.5, 3.3), (1.9, 1.1)):
+        for upper, lower in ((6.75, 5.3), (4.7, 3.15), (2.05, 0.9)):
             _draw_arrow(ax, (3, upper), (3, lower))
     _draw_box(axes[0], (7.8, 5), "mean and variance\nof the batch", COLORS["naive BN"])
-    _draw_arrow(axes[0], (4.5, 5), (5.9, 5))
-    _draw_arrow(axes[0], (6.2, 4.3), (4.4, 3.1))
-    _draw_arrow(axes[0], (7.8, 4.3), (7.8, 3.3))
-    _draw_arrow(axes[1], (6.4, 2.6), (4.5, 2.6))
-    for ax, place, text in ((axes[0], (7.95, 3.95), "assign"), (axes[1], (5.6, 2.75), "read")):
+    _draw_arrow(axes[0], (4.15, 5), (6.35, 5))
+    _draw_arrow(axes[0], (6.4, 4.5), (3.95, 2.95))
+    _draw_arrow(axes[0], (7.8, 4.5), (7.8, 3.1))
+    _draw_arrow(axes[1], (6.9, 2.6), (3.9, 2.6))
+    for ax, place, text in (
+        (axes[0], (7.95, 3.6), "smoothed into"),
+        (axes[1], (5.6, 2.75), "read"),
+    ):
         ax.text(*place, text, color="0.3", ha="left", va="bottom", fontsize=9)
     figure.set_label(
         "Two diagrams of one layer: inputs, matrix product, normalise, sigmoid. The graph for "
-        "training takes the mean and the variance of the batch, normalises by them, and assigns "
-        "pop_mean and pop_var. The graph for prediction reads pop_mean and pop_var."
+        "training takes the mean and the variance of the batch, normalises by them, and smooths "
+        "them into pop_mean and pop_var. The graph for prediction reads pop_mean and pop_var."
     )
     return figure
 

@@ -54,7 +54,8 @@ def plot_accuracy_bands(
     lines = dict(zip(variants, cycle(LINE_STYLES), strict=False))
     for (network, variant), histories in groups.items():
         style = {"color": colors[network], "linestyle": lines[variant]}
-        _draw_accuracy(ax, histories, label=f"{network}, {variant}", **style)
+        label = f"{network}, {variant}" if len(variants) > 1 else network
+        _draw_accuracy(ax, histories, label=label, **style)
     ax.legend(loc="lower right")
     return figure
 
@@ -79,7 +80,9 @@ def plot_activation_inputs(histories: Mapping[str, History], units: int = 5) -> 
         column[-1].set_xlabel(STEPS)
     for unit, ax in enumerate(axes[:, 0], 1):
         ax.set_ylabel(f"unit {unit}")
-    figure.suptitle("Activation inputs of the second hidden layer, mean over the test set")
+    figure.align_ylabels(axes[:, 0])
+    title = "Activation inputs of the second hidden layer, mean over the test set"
+    figure.suptitle(f"{title}\n(each unit has a scale of its own)")
     return figure
 
 
@@ -109,15 +112,15 @@ def plot_smoothing(
     Args:
         values: One statistic, batch by batch, float `[steps]`.
         smoothed: The smoothed series by decay, float `[steps]`.
-        target: The population's true value.
+        target: Its value over the population.
     """
     title = "Exponential smoothing of batch means"
-    figure, ax = make_axes(title, "batches seen", "mean", (7.5, 4))
+    figure, ax = make_axes(title, "batches seen", "mean of z", (7.5, 4))
     ax.plot(values, ".", color="0.75", markersize=3, label="one batch")
     for decay, style in series_styles(smoothed).items():
         ax.plot(smoothed[decay], label=f"decay {decay}", **style)
-    ax.axhline(target, color="black", linewidth=0.8, label="population")
-    ax.legend(loc="lower right")
+    ax.axhline(target, color="black", linewidth=0.8, label="population mean")
+    figure.legend(loc="outside right center")
     return figure
 
 

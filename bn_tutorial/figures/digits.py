@@ -12,15 +12,16 @@ from bn_tutorial.figures.styles import COLORS, show_image
 
 
 def plot_digits(images: np.ndarray, titles: Sequence[object], title: str) -> Figure:
-    """The first ten of some images, in a row.
+    """The first ten of some images, in a row; fewer, if there are fewer.
 
     Args:
         images: Images to choose from, float `[n, 784]` in [0, 1].
         titles: What to write above each image, `[n]`.
         title: Title of the figure.
     """
-    figure, axes = plt.subplots(1, 10, figsize=(10, 1.6), layout="constrained")
-    drawn = [str(name) for name in titles[: len(axes)]]
+    drawn = [str(name) for name in titles[:10]]
+    figure = plt.figure(figsize=(max(len(drawn), 4), 1.6), layout="constrained")
+    axes = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
     for ax in axes:
         ax.axis("off")
     for ax, image, name in zip(axes, images, drawn, strict=False):
