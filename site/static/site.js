@@ -5,6 +5,13 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
+// Folded code is named by the words that one sees, not by a label that differs from them.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const summary of document.querySelectorAll("details.hide > summary[aria-label]")) {
+    summary.removeAttribute("aria-label");
+  }
+});
+
 // Opened from the disk, a page may not read the others: search shows titles without excerpts.
 if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
