@@ -150,7 +150,7 @@ build/axe/installed: tests/browser/package-lock.json
 	@mkdir -p $(@D)
 	@cp tests/browser/package.json tests/browser/package-lock.json $(@D)
 	@if command -v npm > /dev/null; then \
-		npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent && touch $@; \
+		npm ci --prefix $(@D) --cache build/npm --ignore-scripts --no-audit --no-fund --silent && touch $@; \
 	fi
 
 bench: $(READY)  ## speed, side by side; writes benchmarks/README.md
