@@ -22,6 +22,7 @@ export KERAS_HOME := $(CURDIR)/build/keras
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 export UV_CACHE_DIR := $(CURDIR)/build/uv
+export npm_config_cache := $(CURDIR)/build/npm
 export PIP_NO_CACHE_DIR := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -150,7 +151,7 @@ build/axe/installed: tests/browser/package-lock.json
 	@mkdir -p $(@D)
 	@cp tests/browser/package.json tests/browser/package-lock.json $(@D)
 	@if command -v npm > /dev/null; then \
-		npm ci --prefix $(@D) --cache build/npm --ignore-scripts --no-audit --no-fund --silent && touch $@; \
+		npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent && touch $@; \
 	fi
 
 bench: $(READY)  ## speed, side by side; writes benchmarks/README.md
