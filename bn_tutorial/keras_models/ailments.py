@@ -83,7 +83,7 @@ AILMENTS = {
             "training each call is normalised by its own batch; at inference all share one mean "
             "and one variance, which fit none of them.",
             "Make a BN layer for each place; the layers around it may stay shared.",
-            "08_write_it_yourself",
+            "10_write_it_yourself",
             ("keras-team/keras#8794", "junyanz/pytorch-CycleGAN-and-pix2pix#1005"),
         ),
         Ailment(
@@ -135,7 +135,7 @@ AILMENTS = {
             "`trainable` was changed after fit had built its training step; fit goes on with the "
             "old one until the model is compiled again.",
             "Call model.compile(...) after changing `trainable`.",
-            "05_real_layers",
+            "06_your_own_model",
             ("keras-team/keras#6405", "keras-team/keras#22413"),
         ),
         Ailment(
@@ -147,7 +147,7 @@ AILMENTS = {
             "by their own statistics, and the moving statistics still move.",
             "Set layer.trainable = False on the layer itself and compile again, or call it with "
             "training=False.",
-            "05_real_layers",
+            "06_your_own_model",
             ("keras-team/keras#4762", "keras-team/keras#6570"),
         ),
         Ailment(

@@ -13,7 +13,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_naive_batch_norm.ipynb"
 SECOND = NOTEBOOKS / "02_fixed_batch_norm.ipynb"
 CHINESE = NOTEBOOKS / "zh" / "01_naive_batch_norm.ipynb"
-EXERCISES = NOTEBOOKS / "08_write_it_yourself.ipynb"
+EXERCISES = NOTEBOOKS / "10_write_it_yourself.ipynb"
 # Not "auto": where MNIST can't be had, that says so on standard error.
 SOURCE = "mnist" if os.environ.get("BN_TUTORIAL_DATA") else "digits"
 

@@ -1,4 +1,4 @@
-"""The functions and classes that notebook 8 and its solutions define."""
+"""The functions and classes that notebook 10 and its solutions define."""
 
 import ast
 from pathlib import Path
@@ -24,8 +24,8 @@ def definitions(notebook):
     return names
 
 
-UNSOLVED = definitions("08_write_it_yourself.ipynb")
-SOLVED = definitions("solutions/08_write_it_yourself.ipynb")
+UNSOLVED = definitions("10_write_it_yourself.ipynb")
+SOLVED = definitions("solutions/10_write_it_yourself.ipynb")
 # What each check of the museum is given, by its name in the notebooks.
 EXHIBITS = {
     "check_stuck_at_chance": ["build_stuck"],

@@ -383,9 +383,9 @@ def test_hints_lead_to_sections_that_exist(check):
     *given, hint = inspect.signature(check).parameters
     assert hint == "hint"
     text = " ".join(str(check(*[None] * len(given), hint=True)).split())
-    pattern = r".*Where to look: notebook (\d) \((.*)\), “(.*)”\."
+    pattern = r".*Where to look: notebook (\d+) \((.*)\), “(.*)”\."
     number, file, heading = re.fullmatch(pattern, text).groups()
-    assert file.startswith(f"0{number}_")
+    assert file.startswith(f"{int(number):02}_")
     cells = nbformat.read(NOTEBOOKS / file, as_version=4).cells
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert heading in re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
