@@ -259,9 +259,14 @@ def test_ctrl_c_while_a_graph_is_compiled(compiled, steps, said, digits, monkeyp
 
 
 @pytest.mark.parametrize("argument", ["steps", "batch_size", "record_every"])
-def test_counts_below_one(digits, argument):
+def test_counts_that_are_no_whole_numbers_from_one_on(digits, argument):
     with pytest.raises(ValueError, match=f"{argument} must be 1 or more, found 0"):
         train(networks(), digits, **{argument: 0})
+    with pytest.raises(TypeError, match="float.* integer"):
+        train(networks(), digits, **{argument: 1.5})
+
+
+def test_no_networks(digits):
     with pytest.raises(ValueError, match="networks must be 1 or more, found 0"):
         train({}, digits)
 
@@ -340,13 +345,3 @@ class TestWeightDecay:
         assert norms[0] == pytest.approx(0.5 * norms[1], rel=0.01)
         with pytest.raises(KeyError, match="b"):
             train(group, digits, 1, weight_decay={"a": 1.0})
-
-    def test_none_adds_nothing_to_the_graph(self, digits):
-        network = {"": PlainNetwork(initial_weights())}
-
-        def operations(decay):
-            steps = training.compile_steps(network, digits.train, 60, {"": 0.1}, decay)
-            functions = steps.graph.as_graph_def().library.function
-            return sum(len(function.node_def) for function in functions)
-
-        assert operations(None) == operations({"": 0.0}) < operations({"": 0.1})
