@@ -213,7 +213,7 @@ def test_ctrl_c_keeps_the_history(digits, replace_steps, capsys):
     for history in histories.values():
         np.testing.assert_array_equal(history.steps, [0, 10, 20])
         assert history.activation_inputs.shape == (3, 100)
-    assert "the history up to step 20 is kept" in capsys.readouterr().out
+    assert "up to step 20" in capsys.readouterr().out
 
 
 def test_after_ctrl_c_the_last_record_is_of_the_networks_as_they_are(digits, replace_steps):
@@ -243,10 +243,9 @@ def test_in_another_thread(digits):
 
 
 @pytest.mark.parametrize(
-    ("compiled", "steps", "said"),
-    [("compile_steps", [0], "up to step 0 is kept"), ("compile_measurement", [], "still empty")],
+    ("compiled", "steps"), [("compile_steps", [0]), ("compile_measurement", [])]
 )
-def test_ctrl_c_while_a_graph_is_compiled(compiled, steps, said, digits, monkeypatch, capsys):
+def test_ctrl_c_while_a_graph_is_compiled(compiled, steps, digits, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
@@ -255,7 +254,6 @@ def test_ctrl_c_while_a_graph_is_compiled(compiled, steps, said, digits, monkeyp
         np.testing.assert_array_equal(history.steps, steps)
         assert history.test_accuracy.shape == (len(steps),)
         assert history.activation_inputs.shape == (len(steps), 100)
-    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argument", ["steps", "batch_size", "record_every"])
