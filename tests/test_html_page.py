@@ -22,7 +22,6 @@ def test_title_and_language(page_of):
     assert '<html lang="en">' in english
     assert "<title>3 · Third &amp; last</title>" in english
     assert '<html lang="zh">' in page_of("# 3 · 批量归一化")
-    assert "<title>notebook</title>" in page_of("no heading")
 
 
 def test_answers_are_folded_and_the_list_goes_on(page_of):

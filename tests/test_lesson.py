@@ -1,6 +1,10 @@
+import ast
+import inspect
 import os
+import re
 import subprocess
 import sys
+import textwrap
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -10,17 +14,24 @@ from nbclient import NotebookClient
 from bn_tutorial import batch_norm, lesson, networks
 
 
-def test_source_is_the_functions_own():
-    listing = lesson.show_source(batch_norm.batch_norm_by_hand).data
-    assert listing.startswith("```python\ndef batch_norm_by_hand(")
-    assert "normalized = (inputs - mean) / tf.sqrt(variance + epsilon)\n" in listing
-    assert listing.endswith("return gamma * normalized + beta\n```")
+def without_docstrings(tree):
+    """The code alone, in the form in which Python itself writes it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            del node.body[0]
+    return ast.unparse(tree)
 
 
-def test_methods_start_at_the_margin():
-    listing = lesson.show_source(networks.Network.output, networks.Network.activation_inputs).data
-    assert "\ndef output(self" in listing
-    assert "\n\n\ndef activation_inputs(self" in listing
+@pytest.mark.parametrize("docstrings", [True, False])
+def test_source_is_what_runs_with_or_without_docstrings(docstrings):
+    """Of a function, a class and a method; the method starts at the margin."""
+    shown = batch_norm.batch_norm_by_hand, batch_norm.BatchNormVariables, networks.Network.output
+    sources = [textwrap.dedent(inspect.getsource(each)) for each in shown]
+    listing = lesson.show_source(*shown, docstrings=docstrings).data
+    code = listing.removeprefix("```python\n").removesuffix("\n```")
+    expected = ast.parse("".join(sources))
+    assert ('"""' in code) == docstrings
+    assert without_docstrings(ast.parse(code)) == without_docstrings(expected)
 
 
 @pytest.mark.end_to_end
@@ -31,9 +42,7 @@ def test_tensorflow_starts_without_a_word():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert process.stderr == ""
-    assert process.stdout.startswith("Python 3.")
-    assert "; seed 0\n" in process.stdout
-    assert process.stdout.endswith("data: digits; 1,317 training, 120 validation, 360 test\n")
+    assert re.search(r"\bseed 0\b.*\bdigits\b.*\b1,317\b", process.stdout, re.DOTALL)
 
 
 def test_errors_still_get_through_after_silence(capfd):
@@ -49,15 +58,6 @@ def test_start_seeds_tensorflow_and_numpy():
         lesson.start(7, "digits")
         drawn.append((float(lesson.tf.random.normal([])), float(lesson.np.random.normal())))
     assert drawn[0] == drawn[1]
-
-
-def test_source_without_docstrings():
-    listing = lesson.show_source(batch_norm.BatchNormVariables, docstrings=False).data
-    assert listing.startswith("```python\nclass BatchNormVariables(tf.Module):\n    def __init__(")
-    assert '"""' not in listing
-    assert "self.pop_var.assign(decay * self.pop_var + (1 - decay) * variance)" in listing
-    wrapper = lesson.show_source(batch_norm.batch_norm_wrapper, docstrings=False).data
-    assert len(wrapper.splitlines()) <= 20  # it fits on a screen
 
 
 def test_mean_and_spread():
@@ -93,8 +93,9 @@ def test_description_of_a_figure():
     left.plot([2, 1], label="fixed BN")
     left.set(title="left", xlabel="steps", ylabel="accuracy")
     right.set(xlabel="steps", ylabel="accuracy")
-    expected = "Both ways. left. accuracy against steps. naive BN, fixed BN."
-    assert lesson.describe(figure) == expected
+    said = lesson.describe(figure)
+    for words in ("Both ways", "left", "steps", "accuracy", "naive BN", "fixed BN"):
+        assert said.count(words) == 1  # what both have in common, too
     figure.set_label("In words of its own.")
     assert lesson.describe(figure) == "In words of its own."
     plt.close(figure)
@@ -110,4 +111,4 @@ def test_each_figure_shown_has_an_alternative_text(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     NotebookClient(notebook, kernel_name="python3").execute(cwd=tmp_path)
     (image,) = [o for o in notebook.cells[0].outputs if o.output_type == "display_data"]
-    assert image.metadata["image/png"]["alt"] == "a line."
+    assert "a line" in image.metadata["image/png"]["alt"]

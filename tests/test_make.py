@@ -60,7 +60,7 @@ def test_run_leaves_the_home_folder_as_it_was_and_names_the_page(chapter, tmp_pa
     assert result.returncode == 0, result.stderr
     assert [str(path.relative_to(home)) for path in home.rglob("*")] == ["mine"]
     page = tmp_path / "07_tiny.html"
-    assert f"its page: {page}\n" in result.stdout
+    assert str(page) in result.stdout
     html = page.read_text(encoding="utf-8")
     assert "data:image/png" in html
     assert re.search(r'alt="digits: 2, 3, [^"]*"', html)
@@ -103,4 +103,4 @@ def test_a_python_that_will_not_do_is_named(tmp_path):
         "-C", tmp_path, "-f", ROOT / "Makefile", "build/site-environment/installed", python
     )
     assert result.returncode != 0
-    assert f"3.13 is needed; found: {old} is Python 3.9.1;" in result.stderr
+    assert re.search(rf"3\.13 .*found: .*{re.escape(str(old))} .*3\.9\.1", result.stderr)

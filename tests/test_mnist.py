@@ -193,7 +193,7 @@ def test_order_of_folders(server, tmp_path, monkeypatch, capsys):
     place(tmp_path / "mine")
     assert_loads("~/mine")
     assert server.requests == []
-    assert "named: BN_TUTORIAL_DATA names it, but it is not a folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'named'}: BN_TUTORIAL_DATA" in capsys.readouterr().err
     place(tmp_path / "named", {f"{IMAGES}.gz": b"rotten", IMAGES: UNPACKED[IMAGES]})
     assert_loads("~/mine")
     assert capsys.readouterr().err == ""  # the environment's comes later
@@ -233,7 +233,7 @@ def test_a_rotten_file_is_named_once(name, position, server, tmp_path, capsys):
     place(tmp_path / "default", {name: CONTENTS[name] for name in list(CONTENTS)[1:]})
     assert_loads(tmp_path / "mine")
     assert [asked for _, asked, _ in server.requests] == [f"{IMAGES}.gz"]
-    assert capsys.readouterr().err.count(f"passed over {path}: expected a file of MNIST") == 1
+    assert capsys.readouterr().err.count(f"{path}: expected") == 1
 
 
 @pytest.mark.parametrize("name", ["file/data", "x" * 5000, "nul\0", "locked"])
@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_written(name, server, tmp_path, monkeypatch):
     if name == "locked":  # in place of its mode, since root may write everywhere
         refuse = mock.Mock(side_effect=PermissionError(13, "Permission denied"))
         monkeypatch.setattr(mnist.filelock.FileLock, "acquire", refuse)
-    with pytest.raises(MnistError, match="expected to download .*To place MNIST by hand"):
+    with pytest.raises(MnistError, match="expected to download .*by hand"):
         mnist_arrays(tmp_path / name)
 
 
@@ -256,9 +256,9 @@ FAULTS |= {"down": "refused", "midway": "IncompleteRead"}
 def test_a_faulty_mirror_is_passed_over_with_one_line(fault, server, tmp_path, capsys):
     mnist.MIRRORS.insert(0, server.url(fault))
     assert_loads(tmp_path)
-    _, line = capsys.readouterr().err.split("MNIST: passed over ")
-    assert line.startswith(mnist.MIRRORS[0])
-    assert FAULTS[fault] in line.splitlines()[0]
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in lines if mnist.MIRRORS[0] in line]
+    assert FAULTS[fault] in line
     assert visible(tmp_path) == set(CONTENTS)
     assert len(server.requests) == 4 + (fault != "down")  # what has come is not asked for again
 
@@ -266,16 +266,16 @@ def test_a_faulty_mirror_is_passed_over_with_one_line(fault, server, tmp_path, c
 def test_all_fail(server, tmp_path, capsys):
     path = place(tmp_path, {IMAGES: b"rotten"}) / IMAGES
     mnist.MIRRORS[:] = map(server.url, ("404", "wrong", "down"))
-    with pytest.raises(MnistError, match="expected to download.*To place MNIST by hand") as caught:
+    with pytest.raises(MnistError, match="expected to download.*by hand") as caught:
         load_mnist(tmp_path, source="mnist")
-    assert str(caught.value).startswith(f"{path}: expected a file of MNIST, found: ")
+    assert str(caught.value).startswith(f"{path}: expected")
     for address in mnist.MIRRORS:
         assert f"{address}: " in str(caught.value)
         assert FAULTS[address.split("/")[-2]] in str(caught.value)
     assert visible(tmp_path) == {IMAGES}  # what is there is not thrown away
     assert load_mnist(tmp_path).source == "digits"
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"MNIST: {caught.value}. Using scikit-learn's digits instead")
+    assert f"{caught.value}. Using scikit-learn's digits" in line
 
 
 def test_without_standard_error(server, tmp_path, monkeypatch):

@@ -40,7 +40,6 @@ def test_a_stage_that_fails_stops_no_other(run_stages):
     assert result.returncode == 1
     assert "ran good" in result.stdout
     assert outcomes(result) == {"bad": "failed", "good": "passed"}
-    assert result.stdout.endswith("1 passed, 1 failed, 0 skipped\n")
 
 
 def test_without_a_browser_its_stage_is_skipped_unless_it_is_required(run_stages, tmp_path):

@@ -20,4 +20,4 @@ def test_where_no_program_is_found(required, outcome, tmp_path):
         env=kept | {"PATH": str(tmp_path), "BN_TUTORIAL_BROWSER": required},
     )  # fmt: skip
     assert outcome in result.stdout
-    assert "no browser to test with: on Debian and Ubuntu, apt install" in result.stdout
+    assert "apt install chromium" in result.stdout

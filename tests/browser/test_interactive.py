@@ -21,6 +21,7 @@ from tests.browser.logs import network as network_log
 
 PAGE = """<!doctype html><html lang="{language}" data-theme="{theme}"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>page</title><body>{body}</body></html>"""
+NO_ANSWERS = ["–", "–"]
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +141,7 @@ def test_the_bars_are_tensorflows(part, network, data):
 
 
 def test_nothing_is_answered_before_the_reader_has_guessed(part):
-    assert part.answers() == ["–", "–"]
-    assert "Nothing is drawn" in part.one(".status").text
+    assert part.answers() == NO_ANSWERS
     assert not part.image().any()
 
 
@@ -153,7 +153,7 @@ def test_alone_naive_bn_always_answers_the_same(part):
     naive, fixed = (set(of_one) for of_one in zip(*answers, strict=True))
     assert len(naive) == 1
     assert len(fixed) >= 7
-    assert f"Naive BN answers {naive.pop()}" in part.one(".status").text
+    assert naive.pop() in part.one(".status").text
 
 
 def test_companions_move_naive_bn_alone(part):
@@ -165,7 +165,7 @@ def test_companions_move_naive_bn_alone(part):
         bars.append((part.bars("naive"), part.bars("fixed")))
     assert len({str(naive) for naive, _ in bars}) == 5
     assert len({str(fixed) for _, fixed in bars}) == 1
-    assert "59 companions" in part.one(".status").text
+    assert re.search(r"\b59\b", part.one(".status").text)
 
 
 def test_companions_of_one_class_and_others_at_random(show, drawing):
@@ -178,7 +178,7 @@ def test_companions_of_one_class_and_others_at_random(show, drawing):
     assert part.companions() != mixed
     part.choose(".controls select", 7)
     assert {i // 6 for i in part.companions()} == {7}
-    assert "6 images of class 7" in part.one(".note").text
+    assert re.search(r"\b6\b.*\b7\b", part.one(".note").text)  # so many images, of which class
     (again,) = show(drawing)
     again.all(".picks button")[3].click()
     again.set_companions(20)
@@ -194,7 +194,7 @@ def test_the_digit_is_not_its_own_companion(part):
 
 def test_a_drawing_is_fitted_as_mnist_is(part):
     part.one(".clear").click()
-    assert part.answers() == ["–", "–"]
+    assert part.answers() == NO_ANSWERS
     for shift in (0.0, 0.3):  # wherever it is drawn, and however large
         part.one(".clear").click()
         part.draw(
@@ -244,7 +244,7 @@ def test_paper_that_is_cleared_under_the_pen_stays_so(part, browser, selector):
     paper = part.one(".paper")
     pen = ActionChains(browser, duration=0)
     pen.move_to_element_with_offset(paper, 0, -50).click_and_hold().move_by_offset(0, 50).perform()
-    assert part.answers() != ["–", "–"]
+    assert part.answers() != NO_ANSWERS
     by_keyboard = "arguments[0].shadowRoot.querySelector(arguments[1]).click()"
     part.script(by_keyboard, selector)
     cleared = part.image()
@@ -258,13 +258,13 @@ def test_paper_that_is_cleared_under_the_pen_stays_so(part, browser, selector):
 def test_the_keyboard_is_enough(part, browser):
     focused = "return arguments[0].shadowRoot.activeElement?.className"
     part.one(".clear").send_keys(Keys.ENTER)
-    assert "Nothing is drawn" in part.one(".status").text
+    assert part.answers() == NO_ANSWERS
     ActionChains(browser).send_keys(Keys.TAB, Keys.TAB, Keys.ENTER).perform()
     assert part.all(".picks button")[1].get_attribute("aria-pressed") == "true"
     ActionChains(browser).send_keys(Keys.TAB * 9).perform()
     assert part.script(focused) == "count"
     ActionChains(browser).send_keys(Keys.ARROW_RIGHT * 3).perform()
-    assert "3 companions" in part.one(".status").text
+    assert len(part.companions()) == 3
 
 
 def test_two_copies_do_not_disturb_each_other(show, drawing, slider):
@@ -272,20 +272,18 @@ def test_two_copies_do_not_disturb_each_other(show, drawing, slider):
     first.all(".picks button")[1].click()
     second.all(".picks button")[7].click()
     second.set_companions(5)
-    assert "alone" in first.one(".status").text
-    assert "5 companions" in second.one(".status").text
+    assert [len(part.companions()) for part in (first, second)] == [0, 5]
     assert not np.array_equal(first.image(), second.image())
     assert steps.one("output").text == "0"
 
 
 def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(part):
-    strips = [strip.get_attribute("aria-label") for strip in part.all(".strip")]
-    assert [re.match(r"(\w+ BN), layer 2: .* 100 ", text)[1] for text in strips] == [
-        "naive BN",
-        "fixed BN",
-    ]
-    part.choose(".layer", 0)
-    assert "layer 1" in part.one(".naive .strip").get_attribute("aria-label")
+    """Who can't see the strip is told the layer and of how many of its 100 units."""
+    for layer in (2, 1):
+        part.choose(".layer", layer - 1)
+        for way in ("naive", "fixed"):
+            said = part.one(f".{way} .strip").get_attribute("aria-label")
+            assert re.search(rf"\b{way}\b.*\b{layer}\b.*\b100\b", said)
 
 
 @pytest.mark.parametrize("width", [360, 1200])
@@ -298,7 +296,8 @@ def test_looks(show, drawing, slider, browser, width, theme, language):
     assert browser.execute_script("return document.documentElement.scrollWidth") == width
     for each in (part, steps):
         assert ("dark" in each.one(".panel").get_attribute("class")) == (theme == "dark")
-    assert ("同伴" in part.one(".status").text) == (language == "zh-CN")
+    in_chinese = re.search("[\u4e00-\u9fff]", part.one(".status").text)
+    assert bool(in_chinese) == (language == "zh-CN")
     screenshots(browser, f"interactive-{theme}-{width}", width)
 
 
@@ -328,20 +327,6 @@ def test_it_follows_the_page_into_the_dark(part, browser):
         "delete document.documentElement.dataset.theme; document.body.dataset.jpThemeLight = 'true'"
     )
     assert "dark" not in part.one(".panel").get_attribute("class")
-
-
-def test_without_scripts_there_is_a_picture_and_a_sentence(show, drawing, slider, browser):
-    without = [
-        re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL) for html in (drawing, slider)
-    ]
-    browser.get("data:text/html;charset=utf-8,<body>")
-    for html in without:
-        browser.execute_script("document.body.innerHTML = arguments[0]", html)
-        image, sentence = browser.find_elements(By.CSS_SELECTOR, "img, p")
-        assert image.is_displayed()
-        width = "return arguments[0].decode().then(() => arguments[0].naturalWidth)"
-        assert browser.execute_script(width, image) > 100
-        assert "scripts don't run here" in sentence.text
 
 
 def test_the_slider_moves_the_histograms(show, slider, trained):

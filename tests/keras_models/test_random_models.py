@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from bn_tutorial.keras_models import examine, fold_batch_norm, plan_folding, recalibrate
+from tests.keras_models.models import randomized
 
 BN = layers.BatchNormalization
 
@@ -122,11 +123,8 @@ def build(draw):
     joined = ends[0] if len(ends) == 1 else layers.Concatenate()(ends)
     outputs.append(norm(draw, 2)(layers.Dense(3)(joined)))
     model = keras.Model(*(each if len(each) > 1 else each[0] for each in (inputs, outputs)))
-    generator = np.random.default_rng(draw(st.integers(0, 99)))
-    for variable in model.weights:
-        low, high = (0.5, 2.0) if "variance" in variable.path else (-1.0, 1.0)
-        if "seed" not in variable.path:
-            variable.assign(generator.uniform(low, high, variable.shape))
+    randomized(model, draw(st.integers(0, 99)))
+    generator = np.random.default_rng(0)
     data = [generator.normal(size=(12, *shape)).astype(np.float32) for shape in shapes]
     return model, data if len(data) > 1 else data[0]
 

@@ -1,4 +1,5 @@
 import gc
+import re
 import weakref
 
 import keras
@@ -9,7 +10,8 @@ from keras import layers
 
 from bn_tutorial import networks, population
 from bn_tutorial.keras_models import recalibrate, recalibration
-from tests.keras_models.comparisons import assert_equal, stays_as_it_was
+from tests.keras_models.models import randomized, stays_as_it_was
+from tests.variables import assert_all_close, unchanged, values
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -23,16 +25,6 @@ class Subclassed(keras.Model):
 
     def call(self, inputs, training=None):
         return self.inner(self.dense(inputs), training=training)
-
-
-def randomized(model, seed=0):
-    generator = np.random.default_rng(seed)
-    for variable in model.weights:
-        if "seed" in variable.path:
-            continue
-        low = 0.5 if "variance" in variable.path or "gamma" in variable.path else -1.0
-        variable.assign(generator.uniform(low, 1.5, variable.shape))
-    return model
 
 
 @pytest.fixture
@@ -129,9 +121,8 @@ def test_as_the_articles_network(digits):
 def test_labels_and_batches_make_no_difference(model, inputs):
     """All forms of data are in `test_data`."""
     recalibrate(model, (inputs, np.zeros(len(inputs))))
-    found = [variable.numpy() for variable in model.non_trainable_variables]
-    recalibrate(model, (inputs[i : i + 60] for i in (0, 60, 120)))
-    assert_equal(found, model.non_trainable_variables)
+    with unchanged(model.non_trainable_variables):
+        recalibrate(model, (inputs[i : i + 60] for i in (0, 60, 120)))
 
 
 def test_so_many_batches(model, inputs, capsys):
@@ -155,7 +146,7 @@ def test_frozen_layers_keep_their_statistics(model, inputs, capsys):
     first.trainable = False
     with stays_as_it_was(model, but=moving(second)):
         recalibrate(model, inputs)
-    assert "frozen, and left as they are: first" in capsys.readouterr().out
+    assert re.search("frozen.* first", capsys.readouterr().out)
     hidden = keras.Model(model.inputs[0], second.input)
     assert_statistics(second, *pooled([hidden.predict(inputs, verbose=0)]))
 
@@ -238,7 +229,7 @@ def test_what_goes_wrong_changes_nothing(what, error, model, inputs):
     with stays_as_it_was(model), pytest.raises(error) as raised:
         recalibrate(model, ends(inputs, what))
     if error is StoppedError:
-        assert raised.value.__notes__ == ["recalibrate: after batch 1; the model is as it was"]
+        assert "batch 1" in raised.value.__notes__[0]
     recalibrate(model, inputs)
 
 
@@ -320,7 +311,7 @@ def test_a_kind_of_bn_is_measured_as_it_normalises(inputs, capsys):
     recalibrate(chain(frozen, tripled, last), inputs)
     scale = np.float32(1 / np.sqrt(1 + 1e-3))
     assert_statistics(frozen, np.zeros(6), np.ones(6))
-    assert "left as they are: frozen" in capsys.readouterr().out
+    assert re.search("left as .* frozen", capsys.readouterr().out)
     assert_statistics(tripled, *pooled([3 * scale * inputs]))
     outputs = [2 * normalized(3 * scale * inputs[i : i + 60], 1e-3) for i in (0, 60, 120)]
     assert_statistics(last, *pooled(outputs))
@@ -372,13 +363,12 @@ def test_large_means_in_float32(synchronized, generator):
 
 def test_statistics_that_were_spoilt(model, inputs):
     recalibrate(model, inputs)
-    expected = [variable.numpy() for variable in model.weights]
+    expected = values(model.weights)
     for layer in (model.get_layer("first"), model.get_layer("second")):
         layer.moving_mean.assign(np.full(layer.moving_mean.shape, np.nan))
         layer.moving_variance.assign(np.full(layer.moving_mean.shape, -1.0))
     recalibrate(model, inputs)
-    for one, other in zip(expected, model.weights, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert_all_close(model.weights, expected, rtol=1e-6)
 
 
 class Recurrent(layers.Layer):
@@ -497,4 +487,4 @@ def test_silence(model, inputs, capsys):
     recalibrate(model, inputs, verbose=0)
     assert capsys.readouterr().out == ""
     recalibrate(model, inputs, verbose=2)
-    assert capsys.readouterr().out == "recalibrated 2 BN layers on 3 batches\n"
+    assert re.search(r"\b2 BN layers .*\b3 batches", capsys.readouterr().out)

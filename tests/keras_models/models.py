@@ -1,4 +1,4 @@
-"""What the tests of these tools compare, and how."""
+"""Models whose weights are not those of the start, and one compared before and after."""
 
 import contextlib
 
@@ -7,10 +7,14 @@ import numpy as np
 from tests.variables import unchanged
 
 
-def assert_equal(expected, found):
-    """The same arrays or variables, each to the last bit."""
-    for one, other in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(one, other)
+def randomized(model, seed=0):
+    """The model, with random weights and statistics; the variances are positive."""
+    generator = np.random.default_rng(seed)
+    for variable in model.weights:
+        low, high = (0.5, 2.0) if "variance" in variable.path else (-1.0, 1.0)
+        if variable.dtype == "float32":
+            variable.assign(generator.uniform(low, high, variable.shape))
+    return model
 
 
 @contextlib.contextmanager
