@@ -17,6 +17,11 @@ def gradient_growth(
 ) -> float:
     """By what factor a layer multiplies the squared norm of the gradient, on its way back.
 
+    BN stretches what the activation function left of the signal, and the gradient with it. So for
+    large batches the factor is what φ passes of the squared gradient over what it passes of the
+    variance, E[φ'(y)²] / Var[φ(y)] with y ~ N(0, 1), and this is never below 1. Small batches add
+    to it, because their standard deviation is sometimes very small.
+
     For layers `activation(BN(Wx))` with random weights, far wider than `batch_size`, γ = 1, β = 0
     and ε = 0. A unit's B normalised values y are then a random point of a sphere: Σy = 0, Σy² = B.
     The means over that sphere are estimated from random points:

@@ -229,6 +229,16 @@ def test_by_layer(generator):
     np.testing.assert_array_equal(ax.lines[2].get_ydata(), np.ones(5))
 
 
+def test_by_layer_a_network_has_its_colour_whatever_is_measured(generator):
+    names = ["size, without BN", "spread, without BN", "spread, with BN"]
+    values = {name: generator.uniform(1, 2, size=(1, 5)) for name in names}
+    (ax,) = figures.plot_by_layer(values, "t", "layer", "signal").axes
+    without, also_without, with_bn = ax.lines
+    assert without.get_color() == also_without.get_color() == figures.COLORS["without BN"]
+    assert with_bn.get_color() == figures.COLORS["with BN"]
+    assert without.get_linestyle() != also_without.get_linestyle()
+
+
 def test_growth():
     measured = {"ReLU": {30: {5: [2.0, 3.0], 60: [1.5, 1.5]}, 100: {5: [2.0, 2.2], 60: [1.4, 1.6]}}}
     (ax,) = figures.plot_growth(measured, {"ReLU": {5: 2.3, 60: 1.49}}).axes

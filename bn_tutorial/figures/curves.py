@@ -9,8 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from bn_tutorial.figures.styles import (
+    COLORS,
     LINE_STYLES,
     draw_band,
     make_axes,
@@ -156,7 +158,8 @@ def plot_by_layer(
     """Something of each layer, on a logarithmic axis: a line for each network, a band over seeds.
 
     Args:
-        values: Values above 0 by network, float `[seeds, layers]`, the first layer first.
+        values: Values above 0 by network, float `[seeds, layers]`, the first layer first. A name
+            that ends with a network's has the colour of that network.
         title: Title of the figure.
         xlabel: What is counted, from 1.
         ylabel: What is measured.
@@ -165,11 +168,23 @@ def plot_by_layer(
     """
     figure, ax = make_axes(title, xlabel, ylabel, (8, 4.5), xscale=xscale, yscale="log")
     for name, style in series_styles(values).items():
+        known = [color for network, color in COLORS.items() if name.endswith(network)]
+        style["color"] = known[0] if known else style["color"]
         layers = range(1, values[name].shape[1] + 1)
         draw_band(ax, layers, values[name], label=name, **style)
     for name, curve in (predicted or {}).items():
         layers = range(1, len(curve) + 1)
         ax.plot(layers, curve, color="black", linewidth=1, linestyle=(0, (1, 2)), label=name)
+    if xscale == "log":
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    low, high = ax.get_ylim()
+    if high < 1000 * low:  # else powers of ten are enough
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
     ax.legend()
     return figure
 

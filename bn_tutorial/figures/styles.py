@@ -15,6 +15,7 @@ COLORS = {
     "without BN": "#D55E00",
     "naive BN": "#0072B2",
     "fixed BN": "#009E73",
+    "with BN": "#009E73",  # where no other kind of BN is near
     "noisy BN": "#CC79A7",
 }
 SERIES_COLORS = ("#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
