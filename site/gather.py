@@ -61,7 +61,7 @@ EDITIONS = (
         notebooks="notebooks",
         first_screen_ends="What you need",
         rest="Set up and use",
-        pages=("benchmarks/README", "data/README", "CONTRIBUTING", "CHANGELOG"),
+        pages=("benchmarks/README", "data/README", "examples/README", "CONTRIBUTING", "CHANGELOG"),
     ),
     Edition(
         language="zh",

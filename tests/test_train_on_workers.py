@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import tensorflow as tf
 import train_on_workers as example
+import yaml
 
 from bn_tutorial.mnist import load_mnist
 from bn_tutorial.networks import BatchNormNetwork, initial_weights
@@ -108,6 +110,33 @@ def test_what_can_not_be_right_is_named_and_nothing_started(monkeypatch, options
         monkeypatch.setattr(example, name, None)
     with pytest.raises(SystemExit, match=message):
         example.main([*OPTIONS, *options])
+
+
+def block_of_page(language):
+    """The block of that language in the example's own page."""
+    page = Path(example.__file__).with_name("README.md").read_text(encoding="utf-8")
+    return re.search(rf"```{language}\n(.+?)```", page, re.DOTALL)[1]
+
+
+def test_the_job_for_kubernetes_has_options_of_the_program():
+    job = yaml.safe_load(block_of_page("yaml"))["spec"]["tfReplicaSpecs"]["Worker"]["template"]
+    (container,) = job["spec"]["containers"]
+    options = example.parser.parse_args(container["command"][2:])
+    (volume,) = job["spec"]["volumes"]
+    assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/shared"}]
+    assert (options.steps, options.checkpoint_dir) == (40_000, "/shared/checkpoints")
+
+
+def test_what_slurm_sets_becomes_the_second_of_two_workers(monkeypatch):
+    slurm = {"PROCID": "1", "STEP_NUM_TASKS": "2", "STEP_NODELIST": "node[1-2]"}
+    for name, value in {**slurm, "STEP_TASKS_PER_NODE": "1(x2)"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("TF_CONFIG", "")
+    monkeypatch.setattr(os, "execv", lambda *arguments: None)
+    exec(block_of_page("python"), {})
+    expected = json.loads(example.tf_config([4001, 4001], 1))
+    expected["cluster"]["worker"] = ["node1:4001", "node2:4001"]
+    assert json.loads(os.environ["TF_CONFIG"]) == expected
 
 
 @contextlib.contextmanager

@@ -108,7 +108,7 @@ def check_one_class(build_model: Callable, data: Datasets) -> str:
     return text
 
 
-@check_program("07_across_machines", "2. Synchronized, by hand")
+@check_program("07_across_machines", "Synchronized, by hand")
 def check_nan(standardize: Callable, data: Datasets) -> str:
     """Is each pixel standardised over the batch, however large its mean?
 
@@ -366,7 +366,7 @@ def _torch_logits(state: State, images: np.ndarray) -> np.ndarray:
     return np.maximum(z, 0) @ state["fc2.weight"].T + state["fc2.bias"]
 
 
-@check_program("07_across_machines", "3. Whose population?")
+@check_program("07_across_machines", "Whose population?")
 def check_replicas(train_step: Callable, data: Datasets) -> str:
     """Do two replicas stay one network, which knows the shares of both?
 
