@@ -83,7 +83,7 @@ AILMENTS = {
             "training each call is normalised by its own batch; at inference all share one mean "
             "and one variance, which fit none of them.",
             "Make a BN layer for each place; the layers around it may stay shared.",
-            "10_write_it_yourself",
+            "06_your_own_model",
             ("keras-team/keras#8794", "junyanz/pytorch-CycleGAN-and-pix2pix#1005"),
         ),
         Ailment(
@@ -145,8 +145,7 @@ AILMENTS = {
             "frozen variables of gamma and beta",
             "gamma and beta are frozen, but layer.trainable is True: batches are still normalised "
             "by their own statistics, and the moving statistics still move.",
-            "Set layer.trainable = False on the layer itself and compile again, or call it with "
-            "training=False.",
+            "Set layer.trainable = False on the layer itself, and compile again.",
             "06_your_own_model",
             ("keras-team/keras#4762", "keras-team/keras#6570"),
         ),
