@@ -110,9 +110,10 @@ def point_to_pages(markdown: str, edition: Edition) -> str:
     if edition.language == "en":
         return markdown
     markdown = markdown.replace(f"{edition.notebooks}/", "notebooks/")
+    markdown = markdown.replace("](../../", "](../")  # its notebooks are a folder higher here
     markdown = markdown.replace(f"{edition.suffix})", ".md)")
     english_alone = "|".join(sorted(set(EDITIONS[0].pages) - set(edition.pages)))
-    return re.sub(rf"\]\(({english_alone})\.md\)", r"](en:\1.html)", markdown)
+    return re.sub(rf"\]\((?:\.\./)*({english_alone})\.md\)", r"](en:\1.html)", markdown)
 
 
 def describe_images(notebook: dict) -> dict:
@@ -154,7 +155,10 @@ def gather(target: Path, edition: Edition) -> None:
     folder = ROOT / edition.notebooks
     for path in sorted([*folder.glob("[0-9]*.ipynb"), *folder.glob("solutions/[0-9]*.ipynb")]):
         notebook = json.dumps(describe_images(read_notebook(path)), ensure_ascii=False)
-        write(target / "notebooks" / path.relative_to(folder), notebook)
+        name = path.relative_to(folder)
+        up = "../" * len(name.parts)  # an address after `en:` counts from the edition's folder
+        pointed = point_to_pages(notebook, edition).replace("](en:", f"](en:{up}")
+        write(target / "notebooks" / name, pointed)
     for name in edition.pages:
         write(target / f"{name}.md", read_page(name, edition))
     for name in ("draw", "glossary"):  # they stand a folder higher in the site
