@@ -36,6 +36,8 @@ def slacks_of(source, monkeypatch, **names):
         ("all(x > 0.125 for x in (b, a))", 0.125),
         ("a is not None or a.nothing < 1", HOLDS),
         ("not a > b", 0.5),
+        ("{a, b} >= {a}", HOLDS),
+        ("{a} > {a}", FALLS),
         ("a > 0.125 if b else a > 1", 0.125),
         ("np.isclose(a, b, atol=1, rtol=0)", 0.5),
         ("np.allclose([a, b], [a, b])", HOLDS),

@@ -7,7 +7,7 @@ import builtins
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,10 @@ def fact(value: object) -> float:
 
 
 def compare(sign: str, left: object, right: object) -> float:
-    """The slack of `left < right` and its like; the least of all elements."""
+    """The slack of `left < right` and its like; the least of all elements. Of sets it is a fact."""
     smaller, larger = (left, right) if "<" in sign else (right, left)
+    if isinstance(smaller, Set):
+        return fact(smaller <= larger if "=" in sign else smaller < larger)
     slack = np.subtract(np.asarray(larger, float), np.asarray(smaller, float))
     return _least(slack, zero_holds="=" in sign)
 
