@@ -27,7 +27,7 @@ if CHINESE:  # the English site's, a folder higher: it has 24 MB
 else:  # the docstrings are English
     extensions += ["sphinx-mathjax-offline", "autoapi.extension", "sphinx.ext.napoleon"]
 root_doc = "index"
-exclude_patterns = ["canvas.html"]
+exclude_patterns = ["canvas.html", "experiment.html"]
 
 # Notebooks are shown as they were committed.
 nb_execution_mode = "off"

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CANVAS = "draw-a-digit"
+# Fragments of HTML by the file that a page takes in: the notebook's number, and the kind.
+FRAGMENTS = {"canvas.html": ("02", "draw-a-digit"), "experiment.html": ("01", "train-here")}
 # Files that pages point to and that are no pages: readers download them.
 FILES = (
     "LICENSE",
@@ -138,11 +139,11 @@ def html_outputs(notebook: dict) -> Iterator[str]:
             yield "".join(output.get("data", {}).get("text/html", ""))
 
 
-def canvas(notebook: dict) -> str:
-    """The canvas to draw on, from the output that notebook 2 was committed with."""
-    found = [html for html in html_outputs(notebook) if f'data-bn-tutorial="{CANVAS}"' in html]
+def fragment(notebook: dict, kind: str) -> str:
+    """A fragment to try things on, from the output that the notebook was committed with."""
+    found = [html for html in html_outputs(notebook) if f'data-bn-tutorial="{kind}"' in html]
     if len(found) != 1:
-        raise GatherError(f"notebook 2: expected one output with the canvas, found {len(found)}")
+        raise GatherError(f"expected one output with the fragment {kind}, found {len(found)}")
     return found[0]
 
 
@@ -161,14 +162,15 @@ def gather(target: Path, edition: Edition) -> None:
         write(target / "notebooks" / name, pointed)
     for name in edition.pages:
         write(target / f"{name}.md", read_page(name, edition))
-    for name in ("draw", "glossary"):  # they stand a folder higher in the site
+    for name in ("train", "draw", "glossary"):  # they stand a folder higher in the site
         write(target / f"{name}.md", read_page(f"site/{name}", edition).replace("](../", "]("))
     first, rest = split_readme(read_page("README", edition), edition)
     contents = (ROOT / "site" / f"contents{edition.suffix}").read_text(encoding="utf-8")
     write(target / "index.md", first + contents)
     write(target / "setup.md", rest)
-    (second,) = folder.glob("02_*.ipynb")
-    write(target / "canvas.html", canvas(read_notebook(second)))
+    for name, (number, kind) in FRAGMENTS.items():
+        (path,) = folder.glob(f"{number}_*.ipynb")
+        write(target / name, fragment(read_notebook(path), kind))
 
 
 def read_page(name: str, edition: Edition) -> str:

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from bn_tutorial import networks
-from bn_tutorial.interactive import Fragment, draw_a_digit, slide_over_steps
+from bn_tutorial.interactive import Fragment, draw_a_digit, slide_over_steps, train_here
 from bn_tutorial.interactive.digits import _shorten_zeros, batch_logits
 from bn_tutorial.interactive.fragments import encode_half_floats
-from bn_tutorial.mnist import Dataset
-from bn_tutorial.training import History
+from bn_tutorial.mnist import Dataset, Datasets, load_mnist
+from bn_tutorial.training import History, gradient_descent_step
 from tests.variables import unchanged
 
 
@@ -30,12 +31,14 @@ def histories(generator):
     }
 
 
-@pytest.fixture(params=["draw_a_digit", "slide_over_steps"])
+@pytest.fixture(params=["draw_a_digit", "slide_over_steps", "train_here"])
 def make(request, network, digits, histories):
-    """A function that makes a fragment of either kind."""
-    if request.param == "draw_a_digit":
-        return lambda **options: draw_a_digit(network, digits.test, **options)
-    return lambda **options: slide_over_steps(histories, **options)
+    """A function that makes a fragment of one kind."""
+    return {
+        "draw_a_digit": lambda **options: draw_a_digit(network, digits.test, **options),
+        "slide_over_steps": lambda **options: slide_over_steps(histories, **options),
+        "train_here": lambda **options: train_here(digits, **options),
+    }[request.param]
 
 
 def data_of(fragment):
@@ -62,6 +65,7 @@ def test_sizes(network, digits, histories, real_mnist):
     drawing = draw_a_digit(network, Dataset(real_mnist[2].reshape(-1, 784), real_mnist[3]))
     assert len(drawing.html.encode()) < 350_000
     assert len(slide_over_steps(histories).html.encode()) < 60_000
+    assert len(train_here(load_mnist(source="mnist")).html.encode()) < 400_000
 
 
 def test_the_same_bytes_each_time(make):
@@ -70,6 +74,7 @@ def test_the_same_bytes_each_time(make):
 
 def test_it_asks_for_nothing_from_elsewhere(make):
     text = make().html
+    text = text.replace('"http://www.w3.org/2000/svg"', "")  # a name, which nobody asks for
     assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttpRequest|<link", text)
     sources = re.findall(r'\b(?:src|href)="([^"]{5})', text)
     assert sources == ["data:"]
@@ -210,3 +215,48 @@ def test_few_records_are_all_kept():
 def test_other_histories_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         slide_over_steps(wrong)
+
+
+def images_of(part):
+    """The images of the experiment, as its script unpacks them: `[n, 196]`, 0 to 15."""
+    packed = np.frombuffer(zlib.decompress(base64.b64decode(part["images"])), np.uint8)
+    return np.stack([packed >> 4, packed & 15], axis=-1).reshape(-1, 196)
+
+
+def test_the_experiments_images_are_the_means_of_four_pixels(digits):
+    data = data_of(train_here(digits))
+    train, test = images_of(data["train"]), images_of(data["test"])
+    assert len(train) == len(data["train"]["classes"]) == len(digits.train)  # there are few: all
+    fours = digits.test.pixels.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(-1, 196)
+    coarse = np.round(fours * 15 / 255)
+    assert sorted(map(bytes, test)) == sorted(map(bytes, coarse.astype(np.uint8)))
+    classes = np.array([int(data["test"]["classes"][pick]) for pick in data["picks"]])
+    np.testing.assert_array_equal(classes, range(10))
+
+
+def test_four_equal_pixels_act_like_one_of_twice_the_brightness(generator):
+    """Why 196 inputs do: the 784-100-100-10 network sees such images in the same way."""
+    coarse = generator.uniform(size=(60, 14, 14)).astype(np.float32)
+    fine = coarse.repeat(2, axis=1).repeat(2, axis=2).reshape(60, 784)
+    labels = generator.integers(10, size=60).astype(np.int32)
+    weights = networks.initial_weights(0)
+    fours = weights[0].reshape(14, 2, 14, 2, 100).sum(axis=(1, 3)).reshape(196, 100) / 2
+    large = networks.BatchNormNetwork(weights)
+    small = networks.BatchNormNetwork([fours, *weights[1:]])
+    for _ in range(5):
+        loss = gradient_descent_step(large, fine, labels, 0.01)
+        same = gradient_descent_step(small, 2 * coarse.reshape(60, 196), labels, 0.01)
+        np.testing.assert_allclose(same, loss, rtol=1e-4)
+
+
+def test_too_few_images_to_train_with_are_refused(digits):
+    few = Dataset(digits.train.pixels[:255], digits.train.classes[:255])
+    with pytest.raises(ValueError, match="256 images or more, found 255"):
+        train_here(Datasets(few, few, digits.test, "digits"))
+
+
+def test_a_class_without_a_test_image_is_refused(digits):
+    kept = digits.test.classes != 4
+    test = Dataset(digits.test.pixels[kept], digits.test.classes[kept])
+    with pytest.raises(ValueError, match="an image of each class, found none of 4"):
+        train_here(Datasets(digits.train, digits.train, test, "digits"))

@@ -53,8 +53,8 @@ def test_sources_are_the_pages_of_the_repository(gather, edition, tmp_path):
         for cell, copy in zip(theirs["cells"], ours["cells"], strict=True):
             assert without_links(copy["source"]) == without_links(cell["source"])
             assert copy.get("outputs") == cell.get("outputs")
-    for name in ("index.md", "setup.md", "draw.md", "glossary.md", "benchmarks/README.md"):
-        assert (tmp_path / "sources" / name).read_text(encoding="utf-8").startswith("# ")
+    for name in ("index", "setup", "train", "draw", "glossary", "benchmarks/README"):
+        assert (tmp_path / "sources" / f"{name}.md").read_text(encoding="utf-8").startswith("# ")
 
 
 def test_each_english_page_but_the_untranslated_has_a_chinese_one(gather, tmp_path):
@@ -119,12 +119,13 @@ def test_figures_keep_their_alternative_texts(gather):
     assert second["metadata"] == {}
 
 
-def test_canvas_is_one_output_of_notebook_2(gather):
+def test_a_fragment_is_one_output_of_its_notebook(gather):
     html = {"data": {"text/html": ['<div data-bn-tutorial="draw-a-digit">', "</div>"]}}
-    assert gather.canvas({"cells": [{"outputs": [html]}]}) == "".join(html["data"]["text/html"])
+    found = gather.fragment({"cells": [{"outputs": [html]}]}, "draw-a-digit")
+    assert found == "".join(html["data"]["text/html"])
     for cells in ([], [{"outputs": [html, html]}]):
-        with pytest.raises(gather.GatherError, match="expected one output with the canvas"):
-            gather.canvas({"cells": cells})
+        with pytest.raises(gather.GatherError, match="expected one output with the fragment"):
+            gather.fragment({"cells": cells}, "draw-a-digit")
 
 
 def test_links_to_colab_and_binder_need_an_address(monkeypatch):

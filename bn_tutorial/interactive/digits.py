@@ -16,6 +16,7 @@ from bn_tutorial.interactive.fragments import (
     encode_bytes,
     encode_half_floats,
     make_fragment,
+    read_script,
 )
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import LAYER_SIZES, BatchNormNetwork
@@ -69,7 +70,9 @@ def draw_a_digit(
     }
     words = {name: int(logits.argmax()) for name, logits in answers.items()}
     words["label"] = classes[start]
-    return make_fragment("draw-a-digit", data, _picture(images[start], answers), words, language)
+    picture = _picture(images[start], answers)
+    network_script = read_script("network.js")
+    return make_fragment("draw-a-digit", data, picture, words, language, network_script)
 
 
 def batch_logits(network: BatchNormNetwork, images: np.ndarray) -> np.ndarray:

@@ -1,71 +1,19 @@
-// --- The network: sizes 784-100-100-10, one set of weights, two kinds of statistics ---------------
-
 const SIDE = 28;
 
+// The network 784-100-100-10 that has these numbers; one set of weights, two kinds of statistics.
 function readNetwork({ sizes, weights, epsilon }) {
   const numbers = halfFloats(weights);
   let position = 0;
   const take = (count) => numbers.subarray(position, (position += count));
-  const layers = sizes.slice(1, -1).map((units, i) => ({
-    units,
-    weights: take(sizes[i] * units),
-    gamma: take(units),
-    beta: take(units),
-    mean: take(units),
-    variance: take(units),
-  }));
-  const [inputs, units] = sizes.slice(-2);
-  return { layers, epsilon, output: { units, weights: take(inputs * units), biases: take(units) } };
-}
-
-// Rows [batch][inputs] times weights [inputs, units] → [batch][units].
-function multiply(rows, { weights, units }) {
-  return rows.map((row) => {
-    const sums = new Float64Array(units);
-    row.forEach((value, i) => {
-      if (value === 0) return; // most pixels
-      for (let unit = 0; unit < units; unit++) sums[unit] += value * weights[i * units + unit];
-    });
-    return sums;
+  const layers = sizes.slice(1).map((units, i) => {
+    const layer = new Layer(take(sizes[i] * units), units, i < sizes.length - 2 ? epsilon : 0);
+    if (layer.epsilon) layer.gamma = take(units);
+    layer.beta = take(units);
+    if (layer.epsilon) layer.population = { mean: take(units), variance: take(units) };
+    return layer;
   });
+  return new Network(layers, "sigmoid");
 }
-
-// Mean and variance of each unit over the batch.
-function moments(rows) {
-  const average = (value) => Float64Array.from(rows[0], (_, unit) =>
-    rows.reduce((sum, row) => sum + value(row, unit), 0) / rows.length);
-  const mean = average((row, unit) => row[unit]);
-  return { mean, variance: average((row, unit) => (row[unit] - mean[unit]) ** 2) };
-}
-
-function normalise(rows, { gamma, beta }, { mean, variance }, epsilon) {
-  const scale = gamma.map((value, unit) => value / Math.sqrt(variance[unit] + epsilon));
-  return rows.map((row) => row.map((z, unit) => (z - mean[unit]) * scale[unit] + beta[unit]));
-}
-
-const sigmoid = (x) => 1 / (1 + Math.exp(-x));
-
-// From z of the first layer, [batch][units], to what the sigmoids of each layer are fed, and logits.
-function run(network, firstZ, useBatch) {
-  const fed = [];
-  let z = firstZ;
-  network.layers.forEach((layer, i) => {
-    fed.push(normalise(z, layer, useBatch ? moments(z) : layer, network.epsilon));
-    const activations = fed[i].map((row) => row.map(sigmoid));
-    z = multiply(activations, network.layers[i + 1] ?? network.output);
-  });
-  const logits = z.map((row) => row.map((value, c) => value + network.output.biases[c]));
-  return { fed, logits };
-}
-
-function softmax(logits) {
-  const largest = Math.max(...logits);
-  const powers = logits.map((logit) => Math.exp(logit - largest));
-  const sum = powers.reduce((a, b) => a + b);
-  return powers.map((power) => power / sum);
-}
-
-const argmax = (values) => values.indexOf(Math.max(...values));
 
 // --- The images, and who shares the batch ---------------------------------------------------------
 
@@ -80,26 +28,6 @@ function readImages(base64) {
   const size = SIDE * SIDE;
   return Array.from({ length: pixels.length / size }, (_, i) =>
     Float64Array.from(pixels.slice(i * size, (i + 1) * size)));
-}
-
-// Mulberry32, a generator with a seed: the same clicks give the same numbers.
-function generatorOf(seed) {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let bits = Math.imul(state ^ (state >>> 15), 1 | state);
-    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
-    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-function shuffle(items, random) {
-  const shuffled = [...items];
-  for (let i = shuffled.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [shuffled[i], shuffled[j]] = [shuffled[j], shuffled[i]];
-  }
-  return shuffled;
 }
 
 // Which images share the batch. Of one class there are few; they come over and over.
@@ -176,19 +104,6 @@ function imageOf(strokes) {
 }
 
 // --- Pictures -------------------------------------------------------------------------------------
-
-const canvas = (width, height, attributes) =>
-  element("canvas", { width, height, role: "img", ...attributes });
-
-// Values 0 to 1, dark on white; one pixel of the canvas each.
-function paintImage(target, image) {
-  const picture = new ImageData(SIDE, SIDE);
-  image.forEach((value, i) => {
-    picture.data.fill(255 * (1 - value), 4 * i, 4 * i + 3);
-    picture.data[4 * i + 3] = 255;
-  });
-  target.getContext("2d").putImageData(picture, 0, 0);
-}
 
 const NEGATIVE = [0, 114, 178];
 const POSITIVE = [213, 94, 0];
@@ -369,14 +284,15 @@ function makeLayerChoice(data, texts, change) {
 function makeArithmetic(data) {
   const network = readNetwork(data);
   const images = readImages(data.images);
-  const firstZ = (rows) => multiply(rows, network.layers[0]);
-  const zOfImages = firstZ(images);
-  const answers = (image, companions) => {
-    const z = firstZ([image]);
-    const batch = [...z, ...companions.map((index) => zOfImages[index])];
-    return { naive: run(network, batch, true), fixed: run(network, z, false) };
+  const forward = (batch, useBatch) => {
+    const passes = network.forward(Float64Array.from(batch.flatMap((image) => [...image])), useBatch);
+    return { fed: passes.slice(0, -1).map(({ fed }) => fed), logits: rowsOf(passes.at(-1).fed, batch.length) };
   };
-  const logits = (rows, useBatch) => run(network, firstZ(rows), useBatch).logits.map((row) => [...row]);
+  const answers = (image, companions) => ({
+    naive: forward([image, ...companions.map((index) => images[index])], true),
+    fixed: forward([image], false),
+  });
+  const logits = (batch, useBatch) => forward(batch, useBatch).logits.map((row) => [...row]);
   return { images, answers, logits };
 }
 
@@ -388,7 +304,8 @@ function makeResults(data, texts) {
     const said = { count };
     for (const [way, answer] of ways) {
       said[way] = answer.show(result && softmax(result[way].logits[0]));
-      const fed = result ? result[way].fed[layer][0] : new Float64Array(data.sizes[1]);
+      const units = data.sizes[layer + 1];
+      const fed = result ? result[way].fed[layer].subarray(0, units) : new Float64Array(units);
       answer.feed(fed, layer + 1, data.limits[layer]);
     }
     const key = result ? ["alone", "with_one"][count] ?? "together" : "empty";
@@ -431,9 +348,9 @@ function buildPage(panel, data, texts) {
   const controls = makeControls(data, texts, change);
   const layers = makeLayerChoice(data, texts, (layer) => change({ layer }));
   controls.again.addEventListener("click", () => change({ redrawn: state.redrawn + 1 }));
-  panel.append(
+  panel.append(element("div", { class: "parts" },
     element("div", { class: "drawing" }, ...drawing.nodes, controls.node),
-    element("div", { class: "results" }, ...results.nodes, layers.node));
+    element("div", { class: "results" }, ...results.nodes, layers.node)));
   drawing.empty(); // a digit there would answer before the reader has guessed
   controls.report();
   layers.report();

@@ -40,16 +40,18 @@ def make_fragment(
     picture: Figure,
     values: Mapping[str, object],
     language: str | None,
+    before: str = "",
 ) -> Fragment:
     """Put a fragment together; its files are named after its kind.
 
     Args:
-        kind: Its name, "draw-a-digit" or "slide-over-steps".
+        kind: Its name, such as "draw-a-digit".
         data: What the script reads, in addition to texts and style.
         picture: Figure that is seen where scripts don't run.
         values: Numbers and words for the braces in the figure's two texts, "alt" and "sentence".
         language: "en" or "zh"; None lets the page decide, by the `lang` around the fragment, and is
             English where scripts don't run.
+        before: JavaScript that the fragment's own script builds on.
 
     Raises:
         ValueError: the language is unknown.
@@ -59,7 +61,8 @@ def make_fragment(
     name = kind.replace("-", "_")
     texts = {code: read_texts(name, code) for code in LANGUAGES}
     shown = texts[language or LANGUAGES[0]]
-    whole = {**data, "language": language, "texts": texts, "style": _read(f"{name}.css")}
+    style = _read("shared.css") + _read(f"{name}.css")
+    whole = {**data, "language": language, "texts": texts, "style": style}
     # "</script>" in a text would end the data; JSON lets "<" be written like this.
     as_json = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
@@ -68,7 +71,7 @@ def make_fragment(
         "ALT": html.escape(shown["alt"].format(**values)),
         "SENTENCE": html.escape(shown["sentence"].format(**values)),
         "DATA": as_json,
-        "SCRIPT": _read("shared.js") + _read(f"{name}.js"),
+        "SCRIPT": _read("shared.js") + before + _read(f"{name}.js"),
     }
     filled = _read("fragment.html")
     for part, text in parts.items():
@@ -99,6 +102,11 @@ def encode_half_floats(numbers: np.ndarray) -> str:
 def encode_bytes(values: bytes) -> str:
     """Write bytes in base64."""
     return base64.b64encode(values).decode("ascii")
+
+
+def read_script(*files: str) -> str:
+    """The JavaScript of some files, one after the other."""
+    return "".join(map(_read, files))
 
 
 def _png(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-// What both fragments need. Each carries it in a function of its own, so that many can share a page.
+// What the fragments need. Each carries it in a function of its own, so that many can share a page.
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
@@ -21,6 +21,19 @@ function element(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+}
+
+const canvas = (width, height, attributes) =>
+  element("canvas", { width, height, role: "img", ...attributes });
+
+// Values 0 to 1, dark on white; one pixel of the canvas each.
+function paintImage(target, image) {
+  const picture = new ImageData(target.width, target.height);
+  image.forEach((value, i) => {
+    picture.data.fill(255 * (1 - value), 4 * i, 4 * i + 3);
+    picture.data[4 * i + 3] = 255;
+  });
+  target.getContext("2d").putImageData(picture, 0, 0);
 }
 
 // "{count} companions" and {count: 3} → "3 companions"

@@ -13,12 +13,16 @@ import pytest
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 
 from tests.browser import jupyter_lab as lab
+from tests.browser.fragments import Part
 from tools.stages import BROWSERS
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
+PAGE = """<!doctype html><html lang="{language}" data-theme="{theme}"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>page</title><body>{body}</body></html>"""
 SCREEN, STRETCH = 900, 4000  # heights in CSS pixels: of a window, and of a part of a long page
 HOW_TO_GET_ONE = (
     "no browser to test with: on Debian and Ubuntu, apt install chromium chromium-driver; "
@@ -108,6 +112,22 @@ def screenshots(browser, name, width):
         screenshot(browser, f"{name}-{number}")
     browser.execute_script("scrollTo(0, 0)")
     resize(browser, width)
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open a page with these fragments, and return the page's parts, one for each fragment."""
+
+    def open_page(*fragments, language="en", theme="light", anchor=""):
+        path = tmp_path / "page.html"
+        page = PAGE.format(language=language, theme=theme, body="<hr>".join(fragments))
+        path.write_text(page, encoding="utf-8")
+        browser.get(path.as_uri() + anchor)
+        assert browser.get_log("browser") == []
+        roots = browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]")
+        return [Part(browser, root) for root in roots]
+
+    return open_page
 
 
 @pytest.fixture(scope="session")

@@ -61,9 +61,8 @@ FIGURES = """
         ? figures : null;
 """
 FRAGMENT = """
-    const [root, ...others] = document.querySelectorAll("[data-bn-tutorial]");
-    return others.length === 0 && root?.dataset.bnTutorial === arguments[0] && root.shadowRoot
-        ? root : null;
+    const [root, ...others] = document.querySelectorAll(`[data-bn-tutorial="${arguments[0]}"]`);
+    return others.length === 0 && root?.shadowRoot ? root : null;
 """
 OUTPUT = """
     const outputs = cells[arguments[0]].node.querySelectorAll(".jp-OutputArea-output");
@@ -203,7 +202,7 @@ class Notebook:
         return self.wait_until(lambda: self.script(FIGURES, count), f"there are {count} figures")
 
     def wait_for_fragment(self, kind):
-        """Wait until the page's one fragment is of this kind and alive; returns its root."""
+        """Wait until the page's one fragment of this kind is alive; returns its root."""
         return self.wait_until(lambda: self.script(FRAGMENT, kind), f"{kind} is there and alive")
 
     def assert_nothing_went_wrong(self):

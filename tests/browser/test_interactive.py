@@ -10,6 +10,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.action_chains import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from bn_tutorial import mnist, networks, training
 from bn_tutorial.interactive import draw_a_digit, slide_over_steps
@@ -19,8 +20,6 @@ from tests.browser.fragments import Part
 from tests.browser.handwriting import HANDWRITING
 from tests.browser.logs import network as network_log
 
-PAGE = """<!doctype html><html lang="{language}" data-theme="{theme}"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>page</title><body>{body}</body></html>"""
 NO_ANSWERS = ["–", "–"]
 
 
@@ -55,22 +54,6 @@ def drawing(network, data):
 def slider(trained):
     histories = trained[1]
     return slide_over_steps({name: histories[name] for name in ("without BN", "naive BN")}).html
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Open a page with these fragments, and return the page's parts, one for each fragment."""
-
-    def open_page(*fragments, language="en", theme="light"):
-        path = tmp_path / "page.html"
-        page = PAGE.format(language=language, theme=theme, body="<hr>".join(fragments))
-        path.write_text(page, encoding="utf-8")
-        browser.get(path.as_uri())
-        assert browser.get_log("browser") == []
-        roots = browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]")
-        return [Part(browser, root) for root in roots]
-
-    return open_page
 
 
 @pytest.fixture
@@ -312,10 +295,15 @@ def test_committed_fragments_live_in_the_pages_of_make_run(name, browser, monkey
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     page.write_text(html_page(notebook), encoding="utf-8")
     browser.get(page.as_uri())
-    (root,) = browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]")
-    assert Part(browser, root).all("input[type=range]")
+    for root in browser.find_elements(By.CSS_SELECTOR, "[data-bn-tutorial]"):
+        part = Part(browser, root)
+        WebDriverWait(browser, 30).until(lambda _, part=part: part.all("input[type=range]"))
     asked, failed = network_log(browser)
-    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
+    assert {url.partition(":")[0] for url in asked} <= {
+        "file",
+        "data",
+        "blob",
+    }  # a blob is a worker's script
     assert failed == []
     assert browser.get_log("browser") == []
 

@@ -49,6 +49,12 @@ def test_a_notebook_shows_all_its_figures(path, open_notebook):
     for image in notebook.wait_for_figures(len(committed(path, "image/png"))):
         assert image.get_property("naturalWidth") > 0
     notebook.wait_for_fragment("slide-over-steps")
+    experiment = Part(notebook.browser, notebook.wait_for_fragment("train-here"))
+    notebook.wait_until(lambda: experiment.all('[data-control="step"]'), "there is a button")
+    press = "arguments[0].shadowRoot.querySelector('[data-control=step]').click()"
+    experiment.script(press)  # JupyterLab's toolbar may be above it
+    steps = experiment.one('[data-value="steps"]')
+    notebook.wait_until(lambda: steps.text == "1", "the experiment has trained a step")
     notebook.assert_nothing_went_wrong()
 
 
