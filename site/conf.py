@@ -1,6 +1,8 @@
 """The site's settings, for Sphinx. `site/README.md` says which of them you may want to change."""
 
+import html
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +15,9 @@ CHINESE = "tags" in globals() and "zh" in tags  # noqa: F821 - Sphinx defines it
 project = "Batch normalization in TensorFlow 2"
 html_title = "TensorFlow 2 中的批量归一化" if CHINESE else project
 language = "zh_CN" if CHINESE else "en"
+(release,) = re.findall(
+    r'__version__ = "(.+)"', (ROOT / "bn_tutorial" / "__init__.py").read_text(encoding="utf-8")
+)
 
 # Where the repository is published, such as https://github.com/OWNER/NAME; empty: nowhere yet.
 repository = os.environ.get("BN_TUTORIAL_REPOSITORY", "").rstrip("/")
@@ -27,7 +32,7 @@ if CHINESE:  # the English site's, a folder higher: it has 24 MB
 else:  # the docstrings are English
     extensions += ["sphinx-mathjax-offline", "autoapi.extension", "sphinx.ext.napoleon"]
 root_doc = "index"
-exclude_patterns = ["canvas.html", "experiment.html"]
+exclude_patterns = ["canvas.html", "experiment*.html"]
 
 # Notebooks are shown as they were committed.
 nb_execution_mode = "off"
@@ -49,21 +54,26 @@ autodoc_typehints = "signature"
 default_role = "code"  # docstrings put names between single backquotes
 
 html_theme = "sphinx_book_theme"
-html_static_path = [str(ROOT / "site" / "static")]
+PICTURE = ROOT / "site" / "canvas.png"  # shown with a link to the site
+html_static_path = [str(ROOT / "site" / "static"), str(PICTURE)]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_context = {"default_mode": "auto"}
 html_favicon = str(ROOT / "site" / "static" / "favicon.svg")
+html_logo = html_favicon
 templates_path = [str(ROOT / "site" / "templates")]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
 html_show_copyright = False
+html_last_updated_fmt = "%Y-%m-%d"
+html_search_scorer = str(ROOT / "site" / "search_order.js")
 html_use_index = not CHINESE
 pygments_style = "a11y-high-contrast-light"
 html_theme_options = {
     "show_toc_level": 2,
-    "footer_content_items": [],
+    "footer_content_items": ["about.html"],
+    "logo": {"text": html_title},
     "use_download_button": False,
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
@@ -112,6 +122,41 @@ def add_counterpart(_app: object, page: str, _template: str, context: dict, _tre
     context["alternates"] = address if both else {}
 
 
+def describe(_app: object, page: str, _template: str, context: dict, _tree: object) -> None:
+    """For search engines and for whoever is sent a link: what the page is about, and a picture."""
+    paragraph = re.search(r"<p>(.+?)</p>", context.get("body", ""), re.DOTALL)
+    text = html.unescape(re.sub(r"<[^>]+>", "", paragraph[1])) if paragraph else html_title
+    context["description"] = " ".join(text.split())[:200]
+    context["picture"] = f"{site}_static/{PICTURE.name}" if site else ""
+    context["repository"] = repository
+    if page == "index":
+        context["docstitle"] = ""  # its own title is the site's
+
+
+def lighten(app: object, exception: Exception | None) -> None:
+    """Take out of the pages what the theme brings and nothing here needs.
+
+    Its icons are a megabyte and a half of JavaScript, of which we use a dozen, in site.css; the
+    search's index is for the page that searches; and there is one viewport.
+    """
+    if exception:
+        return
+    unused = ["fontawesome", "graphviz"]
+    search = ["searchtools", "language_data", "searchindex"]
+    for path in Path(app.outdir).rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for name in unused + search * (path.name != "search.html"):
+            text = re.sub(rf"<(script|link) [^>]*/?{name}\.[^>]*>(</script>)?\n?", "", text)
+        viewport = r'<meta name="viewport"[^>]*>'
+        text = re.sub(rf"({viewport}.*?){viewport}", r"\1", text, count=1, flags=re.DOTALL)
+        text = re.sub(rf"({viewport}.*?){viewport}", r"\1", text, count=1, flags=re.DOTALL)
+        path.write_text(text, encoding="utf-8")
+    (Path(app.outdir) / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
+    style = Path(app.outdir) / "_static" / "styles" / "pydata-sphinx-theme.css"
+    names = r'(?:\.fa-[a-z0-9-]+,?)+\{--fa:"[^"]*"\}'  # of two thousand icons
+    style.write_text(re.sub(names, "", style.read_text("utf-8")), encoding="utf-8")
+
+
 def point_to_files(_app: object, page: str, _template: str, context: dict, _tree: object) -> None:
     """For the buttons of a notebook: Chinese ones are in a folder of their own in the repository.
 
@@ -133,4 +178,6 @@ def setup(app: object) -> None:
 
     app.add_search_language(ChineseSearch)
     app.connect("html-page-context", add_counterpart)
+    app.connect("html-page-context", describe)
+    app.connect("build-finished", lighten)
     app.connect("html-page-context", point_to_files, priority=502)  # the theme's buttons: 501

@@ -26,7 +26,6 @@ FILES = (
     "benchmarks/contenders.py",
     "benchmarks/speed.png",
     "examples/train_on_workers.py",
-    "site/canvas.png",
 )
 
 
@@ -42,15 +41,14 @@ class Edition:
         language: the name of its folder.
         suffix: what its pages' names end in.
         notebooks: the folder its notebooks are in.
-        first_screen_ends: the heading in the README behind the landing page.
-        rest: the title of the page that has the rest of the README.
-        pages: other pages; those that are not translated are in the English edition alone.
+        rest: the title of the page that has the README from its commands on.
+        pages: other pages; those that are not translated are in the English edition alone. What is
+            in the folder `site` stands a folder higher here.
     """
 
     language: str
     suffix: str
     notebooks: str
-    first_screen_ends: str
     rest: str
     pages: tuple[str, ...]
 
@@ -60,36 +58,35 @@ EDITIONS = (
         language="en",
         suffix=".md",
         notebooks="notebooks",
-        first_screen_ends="What you need",
         rest="Set up and use",
-        pages=("benchmarks/README", "data/README", "examples/README", "CONTRIBUTING", "CHANGELOG"),
+        pages=(
+            *("site/index", "site/train", "site/draw", "site/glossary"),
+            *("site/symptoms", "site/questions"),
+            *("benchmarks/README", "data/README", "examples/README", "CONTRIBUTING", "CHANGELOG"),
+        ),
     ),
     Edition(
         language="zh",
         suffix=".zh.md",
         notebooks="notebooks/zh",
-        first_screen_ends="你需要什么",
         rest="安装与使用",
-        pages=("benchmarks/README",),
+        pages=("site/index", "site/train", "site/draw", "site/glossary", "benchmarks/README"),
     ),
 )
 
 
 def split_readme(readme: str, edition: Edition) -> tuple[str, str]:
-    """The README's first screen, and the rest, with a title of its own.
+    """The README's table of chapters, and what follows it, with a title of its own.
 
-    The line that leads to the other language goes: each page of the site has such a link. So does
-    the paragraph that says how to build the site.
+    The paragraph that says how to build the site is left out.
     """
-    heading = f"\n## {edition.first_screen_ends}\n"
-    readme = re.sub(r"^.*\]\(README(\.zh)?\.md\).*\n\n", "", readme, flags=re.M)
     readme = re.sub(r"^`make site`(.+\n)+\n", "", readme, flags=re.M)
-    first, found, rest = readme.partition(heading)
-    if not found:
-        raise GatherError(
-            f"README{edition.suffix}: expected the line {heading.strip()!r}, found none"
-        )
-    return first + "\n", f"# {edition.rest}\n{heading}{rest}"
+    rows = re.findall(r"^\|.*\n", readme.partition("\n## ")[0], flags=re.M)
+    _, found, rest = readme.partition("\n```\n")
+    if not (rows and found):
+        missing = "a block of commands" if rows else "a table of chapters"
+        raise GatherError(f"README{edition.suffix}: expected {missing} before the first heading")
+    return "".join(rows), f"# {edition.rest}\n{found}{rest}"
 
 
 def point_to_pages(markdown: str, edition: Edition) -> str:
@@ -113,7 +110,8 @@ def point_to_pages(markdown: str, edition: Edition) -> str:
     markdown = markdown.replace(f"{edition.notebooks}/", "notebooks/")
     markdown = markdown.replace("](../../", "](../")  # its notebooks are a folder higher here
     markdown = markdown.replace(f"{edition.suffix})", ".md)")
-    english_alone = "|".join(sorted(set(EDITIONS[0].pages) - set(edition.pages)))
+    untranslated = set(EDITIONS[0].pages) - set(edition.pages)
+    english_alone = "|".join(name.removeprefix("site/") for name in sorted(untranslated))
     return re.sub(rf"\]\((?:\.\./)*({english_alone})\.md\)", r"](en:\1.html)", markdown)
 
 
@@ -160,17 +158,21 @@ def gather(target: Path, edition: Edition) -> None:
         up = "../" * len(name.parts)  # an address after `en:` counts from the edition's folder
         pointed = point_to_pages(notebook, edition).replace("](en:", f"](en:{up}")
         write(target / "notebooks" / name, pointed)
-    for name in edition.pages:
-        write(target / f"{name}.md", read_page(name, edition))
-    for name in ("train", "draw", "glossary"):  # they stand a folder higher in the site
-        write(target / f"{name}.md", read_page(f"site/{name}", edition).replace("](../", "]("))
-    first, rest = split_readme(read_page("README", edition), edition)
-    contents = (ROOT / "site" / f"contents{edition.suffix}").read_text(encoding="utf-8")
-    write(target / "index.md", first + contents)
+    table, rest = split_readme(read_page("README", edition), edition)
     write(target / "setup.md", rest)
+    for name in edition.pages:
+        text = read_page(name, edition)
+        if name.startswith("site/"):
+            text = text.replace("](../README.md)", "](setup.md)").replace("](../", "](")
+        write(target / f"{name.removeprefix('site/')}.md", text)
+    contents = (ROOT / "site" / f"contents{edition.suffix}").read_text(encoding="utf-8")
+    landing = (target / "index.md").read_text(encoding="utf-8")
+    write(target / "index.md", landing.replace("<!-- chapters -->\n", table) + contents)
     for name, (number, kind) in FRAGMENTS.items():
         (path,) = folder.glob(f"{number}_*.ipynb")
         write(target / name, fragment(read_notebook(path), kind))
+    experiment = (target / "experiment.html").read_text(encoding="utf-8")
+    write(target / "experiment-small.html", experiment.replace('"small":false', '"small":true'))
 
 
 def read_page(name: str, edition: Edition) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bn_tutorial.keras_models.ailments import AILMENTS
+
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "site"
 
@@ -68,7 +70,10 @@ def test_each_english_page_but_the_untranslated_has_a_chinese_one(gather, tmp_pa
         }
         for edition in gather.EDITIONS
     }
-    untranslated = ("data/README", "examples/README", "CONTRIBUTING", "CHANGELOG")
+    untranslated = (
+        *("symptoms", "questions", "data/README", "examples/README"),
+        *("CONTRIBUTING", "CHANGELOG"),
+    )
     assert pages["en"] - pages["zh"] == {f"{name}.md" for name in untranslated}
     assert pages["zh"] < pages["en"]
 
@@ -80,13 +85,26 @@ def test_what_was_gathered_before_is_gone(gather, english, tmp_path):
     assert not (tmp_path / "sources" / "old.md").exists()
 
 
-def test_readme_is_split_at_the_end_of_its_first_screen(gather, english):
-    readme = "# T\n\nEnglish · [中文](README.zh.md)\n\nfirst\n\n## What you need\n\nPython\n"
-    first, rest = gather.split_readme(readme, english)
-    assert first == "# T\n\nfirst\n\n"
-    assert rest == "# Set up and use\n\n## What you need\n\nPython\n"
-    with pytest.raises(gather.GatherError, match="README.md: expected the line '## What you need'"):
-        gather.split_readme("# T\n", english)
+def test_the_readme_gives_the_table_of_chapters_and_a_page_of_commands(gather, english):
+    readme = "# T\n\nfirst\n\n| a |\n| b |\n\n```\nmake run\n```\n\n## What\n\n| c |\n"
+    table, rest = gather.split_readme(readme, english)
+    assert table == "| a |\n| b |\n"
+    assert rest == "# Set up and use\n\n```\nmake run\n```\n\n## What\n\n| c |\n"
+    for lacking, missing in (("# T\n", "a table"), ("# T\n| a |\n", "a block of commands")):
+        with pytest.raises(gather.GatherError, match=f"README.md: expected {missing}"):
+            gather.split_readme(lacking, english)
+
+
+def test_the_page_of_symptoms_is_the_doctors_table(monkeypatch):
+    """If not: python site/symptoms.py."""
+    monkeypatch.syspath_prepend(str(ROOT / "site"))
+    from symptoms import page
+
+    text = page()
+    assert (ROOT / "site" / "symptoms.md").read_text(encoding="utf-8") == text
+    for kind, ailment in AILMENTS.items():
+        assert f"({kind})=\n" in text
+        assert f"\n{ailment.code}\n" in text
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ SIDE = 14  # pixels of an image's side, each of which is the mean of four of MNI
 LEVELS = 15  # of grey: a pixel has 0 to 15, and a byte two pixels
 # Four equal pixels, each with a weight from N(0, 1), act like one pixel of twice the brightness.
 BRIGHTNESS = 2
-TRAINING_IMAGES = 4000
+TRAINING_IMAGES = 2500
 TEST_IMAGES = 400
 FEWEST = 256  # images to train with: the largest batch
 CLASSES = 10
@@ -36,7 +36,7 @@ def train_here(
     """Two networks to train in the page, without BN and with it, from the same weights.
 
     They are the article's, 784-100-100-10, for images whose pixels are equal in fours: MNIST's at
-    14 × 14. So 196 inputs do, of twice the brightness. The browser trains them on 4,000 images, and
+    14 × 14. So 196 inputs do, of twice the brightness. The browser trains them on 2,500 images, and
     measures on 400 others. The rate, the batch, the weights, the activation function and the decay
     can be changed, while it runs.
 

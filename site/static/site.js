@@ -24,6 +24,10 @@ document.addEventListener("DOMContentLoaded", () => {
   Search.htmlToText = (html, anchor) => {
     const page = new DOMParser().parseFromString(html, "text/html");
     const article = page.querySelector("article.bd-article");
+    for (const formula of page.querySelectorAll(".math")) { // as one would say it, without TeX
+      formula.textContent = formula.textContent.replace(/\\[a-z]+|[\\(){}[\]$]/g, " ");
+    }
+    for (const unread of page.querySelectorAll("script, .headerlink")) unread.remove();
     return textOf(article ? `<div role="main">${article.outerHTML}</div>` : html, anchor);
   };
 });
@@ -61,6 +65,23 @@ document.addEventListener("DOMContentLoaded", () => {
 document.addEventListener("DOMContentLoaded", () => {
   for (const { lastChild: text } of document.querySelectorAll("table.autosummary td p")) {
     if (text?.nodeType === Node.TEXT_NODE) text.data = text.data.replaceAll("\u00a0", " ");
+  }
+});
+
+// Code is taken away by a button, without what it printed.
+document.addEventListener("DOMContentLoaded", () => {
+  if (!navigator.clipboard) return; // not from this address
+  const [copy, copied] = document.documentElement.lang === "zh-CN" ? ["复制", "已复制"] : ["copy", "copied"];
+  for (const block of document.querySelectorAll("article :is(.cell_input, .highlight-python, .highlight-default, .highlight-none) div.highlight")) {
+    if (block.closest(".cell_output")) continue;
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "copy", textContent: copy });
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(block.querySelector("pre").textContent);
+      button.textContent = copied;
+      setTimeout(() => { button.textContent = copy; }, 2000);
+    });
+    block.append(button);
   }
 });
 

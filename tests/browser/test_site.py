@@ -1,11 +1,13 @@
 """The built site, as a reader meets it; `make browser` builds it first."""
 
+import gzip
 import http.server
 import os
 import re
 import subprocess
 import threading
 from functools import cache, partial
+from pathlib import Path
 from urllib.parse import quote_plus, unquote, urlsplit
 
 import nbformat
@@ -268,7 +270,8 @@ def search(browser, page, words):
     ("page", "words", "expected"),
     [
         ("search", "population statistics", "02_fixed_batch_norm"),
-        ("search", "batch_norm_wrapper", "batch_norm/index"),
+        ("search", "batch_norm_wrapper", "batch_norm"),
+        ("search", "validation loss", "symptoms"),
         ("zh/search", "总体统计量", "zh/notebooks/02_fixed_batch_norm"),
         ("zh/search", "内部协变量偏移", "zh/notebooks/03_what_batch_norm_buys"),
         ("zh/search", "softmax", "zh/notebooks/01_naive_batch_norm"),
@@ -276,6 +279,57 @@ def search(browser, page, words):
 )
 def test_search(page, words, expected, browser, address):
     assert any(expected in url for url in search(browser, f"{address}/{page}.html", words))
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "first"),
+    [
+        ("search", "population statistics", {"glossary", "notebooks/02_fixed_batch_norm"}),
+        ("search", "momentum", {"glossary", "notebooks/02_fixed_batch_norm", "questions"}),
+        ("zh/search", "总体", {"zh/notebooks/02_fixed_batch_norm", "zh/glossary"}),
+    ],
+)
+def test_what_one_reads_is_found_before_what_one_looks_up(page, words, first, browser, address):
+    found = [urlsplit(url).path for url in search(browser, f"{address}/{page}.html", words)]
+    names = list(dict.fromkeys(path.strip("/").removesuffix(".html") for path in found))
+    assert set(names[:2]) & first, names[:5]
+    is_reference = ["reference/" in name for name in names]
+    assert is_reference == sorted(is_reference)
+
+
+def test_no_excerpt_has_tex_in_it(browser, address):
+    resize(browser, WIDTHS["narrow"])
+    search(browser, f"{address}/search.html", "variance")
+    excerpts = (By.CSS_SELECTOR, "#search-results p.context")
+    WebDriverWait(browser, 30).until(lambda b: len(b.find_elements(*excerpts)) > 3)
+    texts = [node.get_property("textContent") for node in browser.find_elements(*excerpts)]
+    assert [text for text in texts if "\\" in text or "$" in text] == []
+    assert wider_than_the_page(browser) <= 0
+
+
+def test_code_is_taken_away(browser, address):
+    browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite"], "origin": address}
+    )
+    open_page(browser, f"{address}/notebooks/02_fixed_batch_norm.html")
+    cell = next(
+        cell
+        for cell in browser.find_elements(By.CSS_SELECTOR, "article .cell_input")
+        if "STEPS = " in cell.text
+    )
+    button = cell.find_element(By.CSS_SELECTOR, ".copy")
+    browser.execute_script("arguments[0].click()", button)
+    WebDriverWait(browser, 10).until(lambda _: button.text == "copied" or button.text == "")
+    taken = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert taken.startswith("SEED = 0\nSTEPS = 10_000")
+
+
+def test_the_search_index_is_for_the_page_that_searches():
+    for path in pages():
+        scripts = [script["src"] for script in read(path).select("script[src]")]
+        assert any("searchindex" in src for src in scripts) == (path.name == "search.html"), path
+        assert len(read(path).select("meta[name=viewport]")) == 1, path
+        assert read(path).select_one("meta[name=description]")["content"].strip(), path
 
 
 def test_chinese_search_finds_nothing_where_nothing_is(browser, address):
@@ -355,9 +409,12 @@ def test_by_keyboard(browser, address):
     browser.switch_to.active_element.send_keys(Keys.ENTER)  # over the menus
     assert browser.current_url.endswith("#main-content")
     reached = set()
-    for _ in range(60):
+    for _ in range(90):
         browser.switch_to.active_element.send_keys(Keys.TAB)
-        focused = browser.switch_to.active_element
+        focused = browser.execute_script(  # in a fragment, what has the focus there
+            "const { activeElement: active } = document;"
+            "return active.shadowRoot?.activeElement ?? active;"
+        )
         if focused.tag_name == "body":  # past the end
             break
         outline = focused.value_of_css_property("outline-style")
@@ -370,8 +427,9 @@ def test_by_keyboard(browser, address):
 @pytest.mark.smoke
 def test_a_digit_drawn_on_the_page(browser, address):
     """The README's picture is the screenshot that this leaves."""
-    resize(browser, 760, 1200)
+    resize(browser, 820, 1200)
     open_page(browser, f"{address}/draw.html")
+    choose_theme(browser, "light")
     part = Part(browser, browser.find_element(By.CSS_SELECTOR, "[data-bn-tutorial=draw-a-digit]"))
     part.one(".clear").click()
     label, strokes = next(drawn for drawn in HANDWRITING if drawn[0] == 3)
@@ -397,3 +455,45 @@ def test_from_the_disk(folder, browser):
     asked, failed = network(browser)
     assert {urlsplit(url).scheme for url in asked} <= {"file", "data", "blob"}
     assert failed == []
+
+
+class CompressingHandler(QuietHandler):
+    """Serves as a web server does, compressed."""
+
+    def do_GET(self):
+        path = Path(self.translate_path(self.path))
+        path = path / "index.html" if path.is_dir() else path
+        if not path.exists():
+            self.send_error(404)
+            return
+        body = gzip.compress(path.read_bytes())
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+CHAPTERS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "requests"),
+    [("index", 400_000, 18), *((f"notebooks/{name}", 900_000, 60) for name in CHAPTERS)],
+)
+def test_weight(name, most, requests, browser):
+    """What a visitor who comes for the first time is sent, in bytes and in answers."""
+    handler = partial(CompressingHandler, directory=str(SITE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.execute_cdp_cmd("Network.clearBrowserCache", {})
+        open_page(browser, f"http://127.0.0.1:{server.server_port}/{name}.html")
+        asked = browser.execute_script(
+            "return [...performance.getEntriesByType('navigation'),"
+            " ...performance.getEntriesByType('resource')].map(e => [e.name, e.encodedBodySize])"
+        )
+        server.shutdown()
+    sent = [(url, size) for url, size in asked if url.startswith("http")]
+    assert sum(size for _, size in sent) <= most, sorted(sent, key=lambda each: -each[1])[:8]
+    assert len(sent) <= requests

@@ -15,7 +15,8 @@ from tools.chinese import markdown
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/solutions/*.ipynb")
 TEXTS = "bn_tutorial/interactive/texts/*.en.json"  # what the canvas and the slider say
-PAGES = ("README.md", "benchmarks/README.md", "site/train.md", "site/draw.md", "site/glossary.md")
+SITE_PAGES = (f"site/{name}.md" for name in ("index", "train", "draw", "glossary"))
+PAGES = ("README.md", "benchmarks/README.md", *SITE_PAGES)
 Translation = Callable[[str, str], str]  # of a message, and the cell or name it stands under
 
 
