@@ -29,6 +29,27 @@ FILES = (
 )
 
 
+# Of the glossary, words that everybody knows or that stand on every line: they get no links.
+PLAIN_WORDS = (
+    "article",
+    "paper",
+    "batch",
+    "step",
+    "seed",
+    "bias",
+    "epoch",
+    "graph",
+    "channel",
+    "unit",
+    "variance",
+)
+# Where in Markdown no link can begin: code, formulas, links, headings, tables, tags.
+NO_LINKS = re.compile(
+    r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\[[^\]]*\]\([^)]*\)|^#.*?$|^\|.*?$|<[^>]*>)",
+    re.M | re.S,
+)
+
+
 class GatherError(Exception):
     """A page is not as the site expects it."""
 
@@ -115,6 +136,32 @@ def point_to_pages(markdown: str, edition: Edition) -> str:
     return re.sub(rf"\]\((?:\.\./)*({english_alone})\.md\)", r"](en:\1.html)", markdown)
 
 
+def glossary_terms(glossary: str) -> dict[str, str]:
+    """The glossary's terms, as they are written there, by their anchors."""
+    found = re.findall(r"^\((.+)\)=\n\n### `?(.+?)`?$", glossary, flags=re.M)
+    return {anchor: term for anchor, term in found if anchor not in PLAIN_WORDS}
+
+
+def link_terms(notebook: dict, terms: dict[str, str]) -> dict:
+    """Where a chapter first uses a term in its prose, the term leads to the glossary."""
+    left = dict(terms)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "markdown":
+            continue
+        parts = NO_LINKS.split("".join(cell["source"]))
+        for anchor, term in list(left.items()):
+            word = re.compile(rf"(?<![\w\\-]){re.escape(term.removesuffix('s'))}s?(?![A-Za-z-])")
+            for number in range(0, len(parts), 2):  # between them is what NO_LINKS found
+                link = rf"[\g<0>](../glossary.md#{anchor})"
+                parts[number], linked = word.subn(link, parts[number], count=1)
+                if linked:
+                    parts = NO_LINKS.split("".join(parts))
+                    del left[anchor]
+                    break
+        cell["source"] = "".join(parts).splitlines(keepends=True)
+    return notebook
+
+
 def describe_images(notebook: dict) -> dict:
     """The alternative text of each figure, where MyST-NB looks for it: in the cell's metadata."""
     for cell in notebook["cells"]:
@@ -152,9 +199,13 @@ def gather(target: Path, edition: Edition) -> None:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target / name)
     folder = ROOT / edition.notebooks
+    terms = glossary_terms(read_page("site/glossary", edition))
     for path in sorted([*folder.glob("[0-9]*.ipynb"), *folder.glob("solutions/[0-9]*.ipynb")]):
-        notebook = json.dumps(describe_images(read_notebook(path)), ensure_ascii=False)
+        content = describe_images(read_notebook(path))
         name = path.relative_to(folder)
+        if len(name.parts) == 1:  # solutions are read after their chapter
+            content = link_terms(content, terms)
+        notebook = json.dumps(content, ensure_ascii=False)
         up = "../" * len(name.parts)  # an address after `en:` counts from the edition's folder
         pointed = point_to_pages(notebook, edition).replace("](en:", f"](en:{up}")
         write(target / "notebooks" / name, pointed)

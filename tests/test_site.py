@@ -40,8 +40,9 @@ def english(gather):
 
 
 def without_links(lines):
-    """The text, but for where its links lead, which is another place in the site."""
-    return re.sub(r"\]\([^)]*\)", "]()", "".join(lines))
+    """The text without links to the glossary, and but for where other links lead in the site."""
+    text = re.sub(r"\[([^\]]*)\]\(\.\./glossary\.md#[^)]*\)", r"\1", "".join(lines))
+    return re.sub(r"\]\([^)]*\)", "]()", text)
 
 
 def test_sources_are_the_pages_of_the_repository(gather, edition, tmp_path):
@@ -127,6 +128,20 @@ def test_the_page_of_symptoms_is_the_doctors_table(monkeypatch):
 def test_links(gather, language, link, expected):
     edition = next(one for one in gather.EDITIONS if one.language == language)
     assert gather.point_to_pages(f"[x]({link})", edition) == f"[x]({expected})"
+
+
+def test_the_first_use_of_a_term_leads_to_the_glossary(gather):
+    terms = {"logits": "logits", "pop-mean": "pop mean", "decay": "decay", "gamma": "gamma"}
+    sources = [
+        "# The decay\n\n`decay` and $decay$, [decay](x), weight-decay. A *logit* is it.",
+        "$$\\gamma$$ The decay, decays again; the logits.",
+    ]
+    notebook = {"cells": [{"cell_type": "markdown", "source": [text]} for text in sources]}
+    notebook["cells"].insert(1, {"cell_type": "code", "source": ["decay"]})
+    first, code, last = ("".join(c["source"]) for c in gather.link_terms(notebook, terms)["cells"])
+    assert first == sources[0].replace("logit", "[logit](../glossary.md#logits)")
+    assert code == "decay"
+    assert last == sources[1].replace("decay,", "[decay](../glossary.md#decay),")
 
 
 def test_figures_keep_their_alternative_texts(gather):

@@ -48,11 +48,12 @@ document.addEventListener("DOMContentLoaded", () => {
 
 // A table or a listing that is wider than its place says so: the edge behind which it goes on fades.
 document.addEventListener("DOMContentLoaded", () => {
-  const kinds = [".pst-scrollable-table-container", "pre", "mjx-container[display=true]"];
+  const kinds = [".pst-scrollable-table-container", "pre", "mjx-container[display=true]", ".cell_output:has(> img)"];
   const wide = document.querySelectorAll(kinds.map((kind) => `article ${kind}`).join());
   const show = (element) => {
     const hidden = element.scrollWidth - element.clientWidth - element.scrollLeft;
     element.classList.toggle("goes-on", hidden > 1);
+    if (element.matches(".cell_output") && hidden > 1) element.tabIndex = 0; // the keyboard scrolls it
   };
   const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => show(target)));
   for (const element of wide) {
