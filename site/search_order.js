@@ -2,7 +2,8 @@
 var Scorer = {
   score: ([page, , , , score]) => {
     if (page.startsWith("reference/")) return score - 100;
-    if (/^(glossary|symptoms|questions)$|^notebooks\/0[124]_/.test(page)) return score + 20;
+    if (page === "glossary") return score + 40;
+    if (/^(symptoms|questions)$|^notebooks\/0[124]_/.test(page)) return score + 20;
     return page.startsWith("notebooks/") && !page.includes("solutions") ? score + 10 : score;
   },
   objNameMatch: 11,

@@ -40,18 +40,18 @@ examine(model, training_data)
 def page() -> str:
     """The page, in Markdown: a section, with an anchor of its own, for each ailment."""
     ailments = runpy.run_path(str(TABLE))["AILMENTS"]
-    return "\n".join([BEGINNING, *map(_section, ailments.values())])
+    contents = [f"- [{_title(each)}](#{each.kind})" for each in ailments.values()]
+    return "\n".join([BEGINNING, *contents, "", *map(_section, ailments.values())])
 
 
 def _section(ailment: object) -> str:
-    title = _sentence(ailment.title).rstrip(".")
     threads = ", ".join(
         f"[{name}](https://github.com/{name.replace('#', '/issues/')})" for name in ailment.threads
     )
     number, _ = ailment.chapter.split("_", 1)
     link = f"../notebooks/{ailment.chapter}.ipynb#{_anchor(ailment.section)}"
     return f"""({ailment.kind})=
-## {title}
+## {_title(ailment)}
 
 **What one sees.** {_sentence(ailment.symptom)}
 
@@ -66,6 +66,10 @@ def _section(ailment: object) -> str:
 Shown in chapter {int(number)}, [{ailment.section}]({link}). `examine` calls it `{ailment.kind}`.
 Reported in {threads}.
 """
+
+
+def _title(ailment: object) -> str:
+    return _sentence(ailment.title).rstrip(".")
 
 
 def _sentence(text: str) -> str:

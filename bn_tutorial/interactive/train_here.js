@@ -227,8 +227,7 @@ function makeAccuracies(texts) {
 const formatAccuracy = (accuracy, texts) => (Number.isFinite(accuracy) ? accuracy.toFixed(3) : texts.diverged);
 
 // One of ten digits, alone in its batch, and the three answers; and those to the other nine.
-function makeAlone(data, test, texts) {
-  const size = data.side ** 2;
+function makeAlone(data, texts) {
   const readings = { plain: value("alone-plain"), naive: value("alone-batch"), fixed: value("alone-population") };
   const said = NETWORKS.map((name) => element("p", { class: name },
     element("span", { class: "name" }, texts.names[name]), readings[name]));
@@ -238,12 +237,16 @@ function makeAlone(data, test, texts) {
     cells[name] = data.picks.map(() => element("td"));
     return element("tr", { class: name }, element("th", { scope: "row" }, texts.names[name]), ...cells[name]);
   });
-  const heads = data.picks.map((index, label) => {
-    const picture = canvas(data.side, data.side, { "aria-hidden": "true" });
-    paintImage(picture, test.images.subarray(index * size, (index + 1) * size).map((pixel) => pixel / (15 * data.brightness)));
+  const pictures = data.picks.map(() => canvas(data.side, data.side, { "aria-hidden": "true" }));
+  const heads = pictures.map((picture, label) => {
     const choose = element("button", { type: "button", "aria-label": say(texts.pick, { label }) }, picture);
-    choose.addEventListener("click", () => { picked = label; show(answers); });
+    choose.addEventListener("click", () => { picked = label; if (answers) show(answers); });
     return choose;
+  });
+  const paint = ({ images }) => data.picks.forEach((index, label) => {
+    const size = data.side ** 2;
+    const pixels = images.subarray(index * size, (index + 1) * size);
+    paintImage(pictures[label], pixels.map((pixel) => pixel / (15 * data.brightness)));
   });
   const show = (given) => {
     answers = given;
@@ -260,7 +263,7 @@ function makeAlone(data, test, texts) {
     ...heads.map((head) => element("th", { scope: "col" }, head))), ...rows);
   const node = element("section", { class: "alone", "aria-label": texts.alone },
     element("h4", {}, texts.alone), table, element("div", { class: "legend" }, ...said));
-  return { node, show };
+  return { node, paint, show };
 }
 
 // What the second layer is fed: a histogram of all values, and five units over the steps.
@@ -320,18 +323,22 @@ function buildExperiment(panel, data, texts) {
   const unpacked = Promise.all([unpack(data.train, data), unpack(data.test, data)])
     .then(([train, test]) => ({ sizes, epsilon, picks, train, test }));
   const frame = matchMedia("(prefers-reduced-motion: reduce)").matches ? 500 : 50;
+  const { runs, hear, paint } = makePage(panel, data, texts);
   unpacked.then((digits) => {
-    const { runs, hear } = makePage(panel, data, digits.test, texts);
+    paint(digits.test);
+    if (readAddress()) panel.scrollIntoView();
     runs.send = startTraining({ order: "load", data: digits, frame }, hear);
-    runs.restart();
+    for (const order of runs.orders) runs.send(order);
   });
   return { training, digits: unpacked };
 }
 
 // What is being run, and what came of it: `run` numbers the runs, and a report names its own.
 class Runs {
-  constructor(send, changed) {
-    Object.assign(this, { send, changed, run: 0, playing: false, ...readAddress() ?? presetOf("article") });
+  constructor(changed) {
+    Object.assign(this, { changed, run: 0, records: [], playing: false, ...readAddress() ?? presetOf("article") });
+    this.orders = []; // that wait until the training hears
+    this.send = (order) => this.orders.push(order);
   }
 
   get goal() { return PRESETS[this.preset]?.steps; }
@@ -376,20 +383,22 @@ class Runs {
   }
 }
 
-function makeButtons(runs, texts, say) {
+function makeButtons(runs, texts, tell) {
   const buttons = {
     play: button("play", texts.play, () => runs.play()),
     pause: button("pause", texts.pause, () => runs.send({ order: "pause" })),
     step: button("step", texts.step, () => runs.send({ order: "step" })),
     reset: button("reset", texts.reset, () => runs.restart()),
-    describe: button("describe", texts.describe, () => runs.records.length && say(OWN)),
+    describe: button("describe", texts.describe, () => runs.records.length && tell(OWN)),
   };
   const steps = value("steps");
-  const show = ({ playing, steps: trained }) => {
+  const goal = element("span");
+  const show = ({ playing, steps: trained, goal: end }) => {
     steps.value = trained;
+    setText(goal, end ? say(texts.goal, { goal: end.toLocaleString() }) : "");
     buttons.play.setAttribute("aria-pressed", playing);
   };
-  const node = element("div", { class: "buttons" }, ...Object.values(buttons), element("p", {}, texts.steps, " ", steps));
+  const node = element("div", { class: "buttons" }, ...Object.values(buttons), element("p", {}, texts.steps, " ", steps, " ", goal));
   return { node, show };
 }
 
@@ -414,11 +423,11 @@ function makeStart(runs, texts) {
   return { node, changed, show: buttons.show, tell };
 }
 
-function makePage(panel, data, test, texts) {
-  const runs = new Runs(null, () => { start.changed(runs); settings.show(runs.settings); });
+function makePage(panel, data, texts) {
+  const runs = new Runs(() => { start.changed(runs); settings.show(runs.settings); });
   const start = makeStart(runs, texts);
   const settings = makeSettings(texts, (name, chosen) => runs.set(name, chosen));
-  const [accuracies, alone, inputs] = [makeAccuracies(texts), makeAlone(data, test, texts), makeInputs(texts)];
+  const [accuracies, alone, inputs] = [makeAccuracies(texts), makeAlone(data, texts), makeInputs(texts)];
   const hear = (report) => {
     if (!runs.hear(report)) return;
     const last = Math.max(runs.goal ?? 0, roundLast(runs.steps));
@@ -434,8 +443,8 @@ function makePage(panel, data, test, texts) {
   panel.classList.toggle("small", data.small);
   panel.append(element("div", { class: "parts" }, start.node, accuracies.node, alone.node,
     ...(data.small ? [] : [inputs.node, settings.node])));
-  if (readAddress()) panel.scrollIntoView();
-  return { runs, hear };
+  runs.restart();
+  return { runs, hear, paint: alone.paint };
 }
 
 makeLive("train-here", buildExperiment);

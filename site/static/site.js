@@ -73,8 +73,10 @@ document.addEventListener("DOMContentLoaded", () => {
 document.addEventListener("DOMContentLoaded", () => {
   if (!navigator.clipboard) return; // not from this address
   const [copy, copied] = document.documentElement.lang === "zh-CN" ? ["复制", "已复制"] : ["copy", "copied"];
-  for (const block of document.querySelectorAll("article :is(.cell_input, .highlight-python, .highlight-default, .highlight-none) div.highlight")) {
-    if (block.closest(".cell_output")) continue;
+  const code = ".highlight-ipython3, .highlight-python, .highlight-default, .highlight-none, .highlight-text";
+  for (const block of document.querySelectorAll(`article :is(${code}) div.highlight`)) {
+    const isLine = block.querySelector("pre").textContent.trim().split("\n").length < 2;
+    if (isLine && block.closest(".cell_input")) continue; // a call that shows something
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "copy", textContent: copy });
     button.addEventListener("click", async () => {
@@ -82,8 +84,22 @@ document.addEventListener("DOMContentLoaded", () => {
       button.textContent = copied;
       setTimeout(() => { button.textContent = copy; }, 2000);
     });
-    block.append(button);
+    block.prepend(button);
   }
+});
+
+// The other language: the same search, and the same place or settings.
+document.addEventListener("click", ({ target }) => {
+  const link = target.closest?.(".language-switch");
+  if (link) link.href = link.getAttribute("href").replace(/[?#].*/, "") + location.search + location.hash;
+});
+
+// On a telephone the contents are in drawers: whoever chooses an entry wants to see it.
+document.addEventListener("click", ({ target }) => {
+  if (target.closest?.("dialog[open] a[href]")) target.closest("dialog").close();
+});
+window.addEventListener("pagehide", () => {
+  for (const drawer of document.querySelectorAll("dialog[open]")) drawer.close();
 });
 
 // Words of the theme for which it has no Chinese.
