@@ -319,7 +319,7 @@ def test_code_is_taken_away(browser, address):
     )
     button = cell.find_element(By.CSS_SELECTOR, ".copy")
     browser.execute_script("arguments[0].click()", button)
-    WebDriverWait(browser, 10).until(lambda _: button.text == "copied" or button.text == "")
+    WebDriverWait(browser, 60).until(lambda _: button.text == "copied" or button.text == "")
     taken = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert taken.startswith("SEED = 0\nSTEPS = 10_000")
 

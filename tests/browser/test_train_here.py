@@ -61,7 +61,7 @@ def readings(part):
 
 def wait_for(part, steps):
     """Until the page shows that so many steps are trained."""
-    WebDriverWait(part.browser, 40, 0.1).until(
+    WebDriverWait(part.browser, 180, 0.1).until(
         lambda _: [node.text for node in part.all('[data-value="steps"]')] == [str(steps)]
     )
     return part
@@ -225,7 +225,7 @@ def test_the_address_keeps_the_settings(show, experiment, browser):
     settings = [control(again, name).get_attribute("value") for name in ("rate", "batch", "scheme")]
     assert settings == ["0.05", "2", "normal"]
     browser.execute_script("location.hash = '#train-here?preset=glorot'")
-    WebDriverWait(browser, 10).until(
+    WebDriverWait(browser, 60).until(
         lambda _: control(again, "scheme").get_attribute("value") == "glorot"
     )
     assert control(again, "preset").get_attribute("value") == "glorot"
