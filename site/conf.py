@@ -143,13 +143,13 @@ def lighten(app: object, exception: Exception | None) -> None:
         return
     unused = ["fontawesome", "graphviz"]
     search = ["searchtools", "language_data", "searchindex"]
+    viewport = r'<meta name="viewport"[^>]*>'
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         for name in unused + search * (path.name != "search.html"):
             text = re.sub(rf"<(script|link) [^>]*/?{name}\.[^>]*>(</script>)?\n?", "", text)
-        viewport = r'<meta name="viewport"[^>]*>'
-        text = re.sub(rf"({viewport}.*?){viewport}", r"\1", text, count=1, flags=re.DOTALL)
-        text = re.sub(rf"({viewport}.*?){viewport}", r"\1", text, count=1, flags=re.DOTALL)
+        if first := re.search(viewport, text):
+            text = text[: first.end()] + re.sub(viewport, "", text[first.end() :])
         path.write_text(text, encoding="utf-8")
     (Path(app.outdir) / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
     style = Path(app.outdir) / "_static" / "styles" / "pydata-sphinx-theme.css"

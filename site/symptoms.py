@@ -45,9 +45,6 @@ def page() -> str:
 
 
 def _section(ailment: object) -> str:
-    threads = ", ".join(
-        f"[{name}](https://github.com/{name.replace('#', '/issues/')})" for name in ailment.threads
-    )
     number, _ = ailment.chapter.split("_", 1)
     link = f"../notebooks/{ailment.chapter}.ipynb#{_anchor(ailment.section)}"
     return f"""({ailment.kind})=
@@ -64,7 +61,7 @@ def _section(ailment: object) -> str:
 ```
 
 Shown in chapter {int(number)}, [{ailment.section}]({link}). `examine` calls it `{ailment.kind}`.
-Reported in {threads}.
+Reported in {ailment.links}.
 """
 
 

@@ -37,6 +37,14 @@ class Ailment:
     section: str
     threads: tuple[str, ...]
 
+    @property
+    def links(self) -> str:
+        """The threads, as links in Markdown."""
+        return ", ".join(
+            f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})"
+            for thread in self.threads
+        )
+
 
 AILMENTS = {
     ailment.kind: ailment

@@ -54,7 +54,7 @@ class Findings(list[Finding]):
         rows = [
             f"| **{group[0].kind}** {_layers(group)} | {group[0].symptom} "
             f"| {_measured(group)} | {group[0].cause} | {group[0].remedy} "
-            f"| {group[0].chapter}; {_links(group[0].threads)} |"
+            f"| {group[0].chapter}; {group[0].links} |"
             for group in _by_kind(self)
         ]
         header = ["| found in | symptom | measured | cause | remedy | more |", "|" + " --- |" * 6]
@@ -107,10 +107,3 @@ def _measured(group: list[Finding]) -> str:
     values = sorted(finding.value for finding in group)
     numbers = " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values[0], values[-1])))
     return f"{numbers}: {group[0].quantity}" if group[0].quantity else numbers
-
-
-def _links(threads: tuple[str, ...]) -> str:
-    urls = [thread.replace("#", "/issues/") for thread in threads]
-    return ", ".join(
-        f"[{thread}](https://github.com/{url})" for thread, url in zip(threads, urls, strict=True)
-    )
