@@ -54,7 +54,8 @@ autodoc_typehints = "signature"
 default_role = "code"  # docstrings put names between single backquotes
 
 html_theme = "sphinx_book_theme"
-PICTURE = ROOT / "site" / "canvas.png"  # shown with a link to the site
+# What is shown with a link to the site.
+PICTURE = ROOT / "site" / ("canvas.zh.png" if CHINESE else "canvas.png")
 html_static_path = [str(ROOT / "site" / "static"), str(PICTURE)]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]

@@ -91,7 +91,10 @@ EDITIONS = (
         suffix=".zh.md",
         notebooks="notebooks/zh",
         rest="安装与使用",
-        pages=("site/index", "site/train", "site/draw", "site/glossary", "benchmarks/README"),
+        pages=(
+            *("site/index", "site/train", "site/draw", "site/glossary"),
+            *("site/symptoms", "site/questions", "benchmarks/README"),
+        ),
     ),
 )
 
@@ -130,7 +133,7 @@ def point_to_pages(markdown: str, edition: Edition) -> str:
         return markdown
     markdown = markdown.replace(f"{edition.notebooks}/", "notebooks/")
     markdown = markdown.replace("](../../", "](../")  # its notebooks are a folder higher here
-    markdown = markdown.replace(f"{edition.suffix})", ".md)")
+    markdown = re.sub(rf"{re.escape(edition.suffix)}(?=[#)])", ".md", markdown)
     untranslated = set(EDITIONS[0].pages) - set(edition.pages)
     english_alone = "|".join(name.removeprefix("site/") for name in sorted(untranslated))
     return re.sub(rf"\]\((?:\.\./)*({english_alone})\.md\)", r"](en:\1.html)", markdown)

@@ -1,5 +1,7 @@
 import ast
+import base64
 import inspect
+import io
 import os
 import re
 import subprocess
@@ -10,6 +12,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 from bn_tutorial import batch_norm, lesson, networks
 
@@ -102,7 +105,7 @@ def test_description_of_a_figure():
 
 
 @pytest.mark.end_to_end
-def test_each_figure_shown_has_an_alternative_text(tmp_path):
+def test_each_figure_shown_is_sharp_and_has_an_alternative_text(tmp_path):
     """In a kernel, as in a notebook."""
     code = (
         "from bn_tutorial import lesson\nimport matplotlib.pyplot as plt\n"
@@ -111,4 +114,7 @@ def test_each_figure_shown_has_an_alternative_text(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     NotebookClient(notebook, kernel_name="python3").execute(cwd=tmp_path)
     (image,) = [o for o in notebook.cells[0].outputs if o.output_type == "display_data"]
-    assert "a line" in image.metadata["image/png"]["alt"]
+    shown = image.metadata["image/png"]
+    assert "a line" in shown["alt"]
+    pixels = Image.open(io.BytesIO(base64.b64decode(image.data["image/png"])))
+    assert [side // 2 for side in pixels.size] == [shown["width"], shown["height"]]

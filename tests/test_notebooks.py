@@ -146,7 +146,9 @@ def test_figures_are_shown(notebook):
 
 
 def test_checked_outputs_exist(notebook):
-    checked = [cell for cell in code_cells(notebook) if "# NBVAL_CHECK_OUTPUT" in cell.source]
+    checked = [
+        c for c in code_cells(notebook) if "nbval-check-output" in c.metadata.get("tags", [])
+    ]
     assert all(cell.outputs for cell in checked)
     assert any("assert " in cell.source for cell in code_cells(notebook))
 

@@ -71,10 +71,7 @@ def test_each_english_page_but_the_untranslated_has_a_chinese_one(gather, tmp_pa
         }
         for edition in gather.EDITIONS
     }
-    untranslated = (
-        *("symptoms", "questions", "data/README", "examples/README"),
-        *("CONTRIBUTING", "CHANGELOG"),
-    )
+    untranslated = "data/README", "examples/README", "CONTRIBUTING", "CHANGELOG"
     assert pages["en"] - pages["zh"] == {f"{name}.md" for name in untranslated}
     assert pages["zh"] < pages["en"]
 

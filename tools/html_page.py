@@ -28,6 +28,7 @@ TEMPLATE = """
 {%- block data_png scoped -%}
 <div class="jp-RenderedImage jp-OutputArea-output {{ extra_class }}">
 <img src="data:image/png;base64,{{ output.data['image/png'] }}"
+     width="{{ output | get_metadata('width', 'image/png') }}"
      alt="{{ (output | get_metadata('alt', 'image/png') or '') | escape_html }}">
 </div>
 {%- endblock -%}

@@ -1,1 +1,1 @@
-"""The exercises of notebook 10: `checks` of what a reader writes, a `museum` of broken programs."""
+"""The exercises of chapter 10: `checks` of what a reader writes, a `museum` of broken programs."""

@@ -52,10 +52,10 @@ function transpose(a, rows, columns) {
   return out;
 }
 
-// A function of each number and its index.
+// A function of each number.
 function map(values, of) {
   const out = newArray(values.length);
-  for (let at = 0; at < values.length; at++) out[at] = of(values[at], at);
+  for (let at = 0; at < values.length; at++) out[at] = of(values[at]);
   return out;
 }
 
@@ -63,10 +63,12 @@ function map(values, of) {
 function moments(z, units) {
   const batch = z.length / units;
   const [mean, variance] = [new Float64Array(units), new Float64Array(units)];
-  for (let i = 0; i < z.length; i += units) for (let j = 0; j < units; j++) mean[j] += z[i + j] / batch;
+  for (let i = 0; i < z.length; i += units) for (let j = 0; j < units; j++) mean[j] += z[i + j];
+  for (let j = 0; j < units; j++) mean[j] /= batch;
   for (let i = 0; i < z.length; i += units) {
-    for (let j = 0; j < units; j++) variance[j] += (z[i + j] - mean[j]) ** 2 / batch;
+    for (let j = 0; j < units; j++) variance[j] += (z[i + j] - mean[j]) ** 2;
   }
+  for (let j = 0; j < units; j++) variance[j] /= batch;
   return { mean, variance };
 }
 
@@ -84,14 +86,17 @@ class Layer {
     this.population = { mean: new Float64Array(units), variance: new Float64Array(units).fill(1) };
   }
 
+  multiply(x) {
+    return multiply(x, this.weights, x.length / this.inputs, this.inputs, this.units);
+  }
+
   // What the activation function is fed, [batch, units], and what the gradient needs.
-  forward(x, useBatch) {
+  forward(x, useBatch, z = this.multiply(x)) {
     const { units, beta, gamma } = this;
-    const z = multiply(x, this.weights, x.length / this.inputs, this.inputs, units);
     const fed = newArray(z.length);
     if (!this.epsilon) {
       for (let i = 0; i < z.length; i += units) for (let j = 0; j < units; j++) fed[i + j] = z[i + j] + beta[j];
-      return { x, fed };
+      return { x, z, fed };
     }
     const statistics = useBatch ? moments(z, units) : this.population;
     const { mean, variance } = statistics;
@@ -103,7 +108,7 @@ class Layer {
         fed[i + j] = gamma[j] * normalized[i + j] + beta[j];
       }
     }
-    return { x, fed, normalized, deviation, statistics };
+    return { x, z, fed, normalized, deviation, statistics };
   }
 
   // From the gradient of what the activation is fed to that of x · weights; beta and gamma go a step.
@@ -120,10 +125,14 @@ class Layer {
     this.beta = this.beta.map((value, j) => value - rate * ofBeta[j]);
     this.gamma = gamma.map((value, j) => value - rate * ofGamma[j]);
     if (!normalized) return upstream;
-    return map(upstream, (value, at) => {
-      const j = at % units;
-      return (gamma[j] / deviation[j]) * (value - (ofBeta[j] + normalized[at] * ofGamma[j]) / batch);
-    });
+    const ofInputs = newArray(upstream.length);
+    for (let i = 0; i < upstream.length; i += units) {
+      for (let j = 0; j < units; j++) {
+        const taken = (ofBeta[j] + normalized[i + j] * ofGamma[j]) / batch;
+        ofInputs[i + j] = (gamma[j] / deviation[j]) * (upstream[i + j] - taken);
+      }
+    }
+    return ofInputs;
   }
 
   // The population's statistics move a little towards the batch's.
@@ -141,13 +150,12 @@ class Network {
     Object.assign(this, { layers, activation: ACTIVATIONS[activation] });
   }
 
-  // What each layer computed; `fed` of the last are the logits.
-  forward(images, useBatch) {
-    const passes = [];
-    for (const layer of this.layers) {
-      const fed = passes.at(-1)?.fed;
-      const x = fed ? map(fed, this.activation.value) : images;
-      passes.push(layer.forward(x, useBatch));
+  // What each layer computed; `fed` of the last are the logits. The first layer's products with the
+  // images may be known already.
+  forward(images, useBatch, products) {
+    const passes = [this.layers[0].forward(images, useBatch, products)];
+    for (const layer of this.layers.slice(1)) {
+      passes.push(layer.forward(map(passes.at(-1).fed, this.activation.value), useBatch));
     }
     return passes;
   }

@@ -58,7 +58,7 @@ AILMENTS = {
             "A batch with NaN, infinite or huge values went through the layer in training, and a "
             "moving average never forgets a NaN. A negative variance comes from an older program "
             "that computed it as E[x²] − E[x]², or from weights that were edited.",
-            "Remove such samples, train from a checkpoint before them, or recalibrate.",
+            "Remove such samples, and train from a checkpoint before them or recalibrate.",
             "recalibrate(model, training_data)",
             "02_fixed_batch_norm",
             "Two kinds of statistics",

@@ -48,7 +48,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
 // A table or a listing that is wider than its place says so: the edge behind which it goes on fades.
 document.addEventListener("DOMContentLoaded", () => {
-  const kinds = [".pst-scrollable-table-container", "pre", "mjx-container[display=true]", ".cell_output:has(> img)"];
+  const kinds = [".pst-scrollable-table-container", "pre", "mjx-container[display=true]", ".cell_output:has(> .image-reference)"];
   const wide = document.querySelectorAll(kinds.map((kind) => `article ${kind}`).join());
   const show = (element) => {
     const hidden = element.scrollWidth - element.clientWidth - element.scrollLeft;
@@ -100,6 +100,32 @@ document.addEventListener("click", ({ target }) => {
 });
 window.addEventListener("pagehide", () => {
   for (const drawer of document.querySelectorAll("dialog[open]")) drawer.close();
+});
+
+// The landing page leads back to the section of a chapter that was read last, in this language.
+const LAST_READ = `bn-tutorial-last-read-${document.documentElement.lang}`;
+const SITE_ROOT = new URL(document.documentElement.dataset.content_root ?? "./", location.href).href;
+window.addEventListener("pagehide", () => {
+  const path = location.href.replace(/[?#].*/, "").replace(SITE_ROOT, "");
+  if (!/^notebooks\/\d/.test(path)) return;
+  const passed = [...document.querySelectorAll("article section[id]")]
+    .filter((section) => section.getBoundingClientRect().top < innerHeight / 2);
+  const title = document.querySelector("article h1").firstChild.textContent;
+  const place = { path, title, anchor: passed.at(-1)?.id ?? "" };
+  try { localStorage.setItem(LAST_READ, JSON.stringify(place)); } catch { /* not allowed here */ }
+});
+document.addEventListener("DOMContentLoaded", () => {
+  const doors = document.querySelector("article .start");
+  let place = null;
+  try { place = JSON.parse(localStorage.getItem(LAST_READ)); } catch { /* not allowed here */ }
+  if (!doors || !place) return;
+  const line = document.createElement("p");
+  const link = document.createElement("a");
+  link.href = `${SITE_ROOT}${place.path}#${place.anchor}`;
+  const words = document.documentElement.lang === "zh-CN" ? "接着上次读：" : "Go on where you were: ";
+  link.textContent = words + place.title;
+  line.append(link);
+  doors.append(line);
 });
 
 // Words of the theme for which it has no Chinese.

@@ -30,7 +30,7 @@ def data(real_mnist):  # noqa: ARG001 - skips where MNIST can't be had
 
 @pytest.fixture(scope="module")
 def trained(data):
-    """The network of notebook 2, and histories like notebook 1's."""
+    """The network of chapter 2, and histories like chapter 1's."""
     weights = networks.initial_weights(0)
     by_name = {
         "without BN": networks.PlainNetwork(weights),

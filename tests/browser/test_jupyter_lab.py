@@ -59,7 +59,7 @@ def test_a_notebook_shows_all_its_figures(path, open_notebook):
 
 
 def test_the_canvas_is_drawn_on(open_notebook, tmp_path):
-    """The one of notebook 2 as committed, shown by a cell: training its network takes a minute."""
+    """The one of chapter 2 as committed, shown by a cell: training its network takes a minute."""
     (canvas,) = [html for html in committed(SECOND, "text/html") if "data-bn-tutorial" in html]
     (tmp_path / "canvas.html").write_text(canvas, encoding="utf-8")
     source = f"from IPython.display import HTML\nHTML(filename={str(tmp_path / 'canvas.html')!r})"

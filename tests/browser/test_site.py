@@ -425,17 +425,44 @@ def test_by_keyboard(browser, address):
 
 
 @pytest.mark.smoke
-def test_a_digit_drawn_on_the_page(browser, address):
-    """The README's picture is the screenshot that this leaves."""
+@pytest.mark.parametrize(("folder", "picture"), [("", "canvas.png"), ("zh/", "canvas.zh.png")])
+def test_a_digit_drawn_on_the_page(folder, picture, browser, address):
+    """The README's pictures are the screenshots that this leaves."""
     resize(browser, 820, 1200)
-    open_page(browser, f"{address}/draw.html")
+    open_page(browser, f"{address}/{folder}draw.html")
     choose_theme(browser, "light")
     part = Part(browser, browser.find_element(By.CSS_SELECTOR, "[data-bn-tutorial=draw-a-digit]"))
     part.one(".clear").click()
     label, strokes = next(drawn for drawn in HANDWRITING if drawn[0] == 3)
     part.draw(strokes)
     assert part.answers()[1] == str(label)
-    part.root.screenshot(str(SCREENSHOTS / "canvas.png"))
+    part.root.screenshot(str(SCREENSHOTS / picture))
+
+
+def test_a_choice_of_colours_closes_its_menu(browser, address):
+    resize(browser, WIDTHS["wide"])
+    open_page(browser, f"{address}/train.html")
+    browser.find_element(By.CSS_SELECTOR, ".theme-switch-button").click()
+    choice = browser.find_element(By.CSS_SELECTOR, ".theme-change-button[data-mode=dark]")
+    WebDriverWait(browser, 10).until(lambda _: choice.is_displayed())
+    choice.click()
+    WebDriverWait(browser, 10).until(lambda _: not choice.is_displayed())
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
+
+
+@pytest.mark.parametrize("folder", ["", "zh/"])
+def test_the_landing_page_leads_back_to_what_was_read_last(folder, browser, address):
+    chapter = f"{address}/{folder}notebooks/02_fixed_batch_norm.html"
+    open_page(browser, f"{address}/{folder}index.html")
+    browser.execute_script("localStorage.clear(); location.reload()")
+    assert not browser.find_elements(By.CSS_SELECTOR, ".start a[href*='#']")
+    open_page(browser, chapter)
+    section = browser.find_elements(By.CSS_SELECTOR, "article section section[id]")[3]
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", section)
+    anchor = section.get_attribute("id")
+    open_page(browser, f"{address}/{folder}index.html")
+    back = browser.find_element(By.CSS_SELECTOR, ".start a[href*='#']").get_attribute("href")
+    assert unquote(back) == f"{chapter}#{anchor}"
 
 
 def test_without_scripts_text_and_figures_are_there(browser, address):

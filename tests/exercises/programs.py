@@ -1,4 +1,4 @@
-"""The functions and classes that notebook 10 and its solutions define."""
+"""The functions and classes that chapter 10 and its solutions define."""
 
 import ast
 from pathlib import Path

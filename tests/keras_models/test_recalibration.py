@@ -99,7 +99,7 @@ def test_convolutional_layers_of_any_axis(axis, generator):
 
 
 def test_as_the_articles_network(digits):
-    """The network of notebook 2, in Keras: the same statistics as `estimate_population`'s."""
+    """The network of chapter 2, in Keras: the same statistics as `estimate_population`'s."""
     weights = networks.initial_weights(1, "glorot")
     ours = networks.BatchNormNetwork(weights)
     model = chain(shape=[784])
