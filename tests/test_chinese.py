@@ -71,10 +71,11 @@ def test_messages_are_whole_thoughts_and_the_rest_stays():
     source = (
         "# Title\n\nTwo\nlines. $x$\n- item\n  goes on\n\n1. What?\n"
         "   <details><summary>Answer</summary>\n\n   So:\n   $$\n   ab\n   $$\n\n   </details>\n\n"
-        "| a | name |\n| --- | ---: |\n| `code` | 2 M |\n\n(label)=\n```\n# no message\n```\n"
-        "<!-- measured: begin -->\nA program wrote this.\n<!-- measured: end -->\n"
+        "| a | name |\n| --- | ---: |\n| `code` | 2 M |\n\n(label)=\n```\n# none\nrun  # why\n```\n"
+        "<!-- measured: begin -->\nA program wrote this.\n\n## Heading\n<!-- measured: end -->\n"
     )
     messages = ["Title", "Two lines. $x$", "item goes on", "What?", "Answer", "So:", "| a | name |"]
+    messages += ["why", "Heading"]
     expected = source.replace("Two\n", "Two ").replace("item\n  ", "item ")
     for message in messages:
         expected = expected.replace(message, f"<{message}>")
@@ -137,6 +138,19 @@ def test_links_stay_within_the_language(write):
     assert chinese_text(readme) == "[a](notebooks/zh/01_small.ipynb#b) [a](README.md) [a](#b)"
     links = "[![a](../c)](01_small.ipynb) [a](../../README.zh.md) [a](../../d/) [a](a://b/../c)"
     assert links in chinese_text(SMALL)
+
+
+def test_links_to_a_heading_lead_to_the_chinese_one(write):
+    write(SMALL.english, "# A title\n\n(mark)=\n## `x`, then *y*?\n\n```\n# no heading\n```\n")
+    glossary = write("site/glossary.md", "[a](../notebooks/01_small.ipynb#x-then-y) [b](#mark)")
+    main(["--update"])
+    text = SMALL.catalogue.read_text(encoding="utf-8")
+    text = text.replace(
+        '"`x`, then *y*?"\nmsgstr ""', '"`x`, then *y*?"\nmsgstr "先 `x`，后 *y*？"'
+    )
+    SMALL.catalogue.write_text(text, encoding="utf-8")
+    expected = "[a](../notebooks/zh/01_small.ipynb#先-x后-y) [b](#mark)"
+    assert chinese_text(glossary) == expected
 
 
 WHOLE = "$x$ `a|b` [甲](d.md) ![e](f.png)<br> {count} **甲**[^1] 0.97 5% |"

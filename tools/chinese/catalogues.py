@@ -6,6 +6,7 @@ import difflib
 
 import polib
 
+from tools.chinese import markdown
 from tools.chinese.documents import Document
 
 
@@ -28,7 +29,15 @@ def translations(document: Document) -> dict[str, str]:
 def chinese_text(document: Document) -> str:
     """The document by its catalogue; a paragraph without a translation stays English."""
     known = translations(document)
-    return document.make(lambda message, place: known.get(message, message))
+    return document.make(lambda message, place: known.get(message, message), _chinese_anchor)
+
+
+def _chinese_anchor(document: Document, anchor: str) -> str:
+    """The anchor of a Chinese heading, by that of the English one; others are the same in both."""
+    for heading in document.headings():
+        if markdown.anchor(heading) == anchor:
+            return markdown.anchor(translations(document).get(heading, heading))
+    return anchor
 
 
 def update_catalogue(document: Document) -> None:

@@ -15,9 +15,12 @@ from tools.chinese import markdown
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/solutions/*.ipynb")
 TEXTS = "bn_tutorial/interactive/texts/*.en.json"  # what the canvas and the slider say
-SITE_PAGES = (f"site/{name}.md" for name in ("index", "train", "draw", "glossary"))
+SITE_PAGES = (
+    f"site/{name}.md" for name in ("index", "train", "draw", "glossary", "symptoms", "questions")
+)
 PAGES = ("README.md", "benchmarks/README.md", *SITE_PAGES)
 Translation = Callable[[str, str], str]  # of a message, and the cell or name it stands under
+Anchors = Callable[["Document", str], str]  # of a document and the anchor of one of its headings
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,27 @@ class Document:
         shared = self.chapter.messages() if self.chapter else {}
         return {message: places for message, places in found.items() if message not in shared}
 
-    def make(self, translation: Translation) -> str:
+    def headings(self) -> list[str]:
+        """The English headings, in order."""
+        text = (ROOT / self.english).read_text(encoding="utf-8")
+        if self.english.endswith(".ipynb"):
+            cells = json.loads(text)["cells"]
+            markdown_cells = (cell for cell in cells if cell["cell_type"] == "markdown")
+            text = "\n\n".join("".join(cell["source"]) for cell in markdown_cells)
+        return markdown.headings(text)
+
+    def make(self, translation: Translation, anchors: Anchors = lambda _, anchor: anchor) -> str:
         """The Chinese text: code, outputs and metadata as they are, links to the same places."""
         text = (ROOT / self.english).read_text(encoding="utf-8")
         if self.english.endswith(".md"):
-            return self._translate(text, "", translation)
+            return self._translate(text, "", translation, anchors)
         content = json.loads(text)
         if self.english.endswith(".json"):
             content = _translate_texts(content, "", translation)
             return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         for cell in content["cells"]:
             if cell["cell_type"] == "markdown":
-                text = self._translate("".join(cell["source"]), cell["id"], translation)
+                text = self._translate("".join(cell["source"]), cell["id"], translation, anchors)
                 cell["source"] = text.splitlines(keepends=True)
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
@@ -85,25 +97,33 @@ class Document:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(chinese, encoding="utf-8", newline="\n")
 
-    def _translate(self, source: str, place: str, translation: Translation) -> str:
+    def _translate(
+        self, source: str, place: str, translation: Translation, anchors: Anchors
+    ) -> str:
         chinese = markdown.translate(source, lambda message: translation(message, place))
-        return markdown.LINK.sub(self._relink, chinese)
+        return markdown.LINK.sub(lambda link: self._relink(link, anchors), chinese)
 
-    def _relink(self, link: re.Match) -> str:
+    def _relink(self, link: re.Match, anchors: Anchors) -> str:
         """Links lead to the Chinese counterpart; from the line on languages, to the English one."""
         mark, label, target = link.groups()
-        label = markdown.LINK.sub(self._relink, label)
+        label = markdown.LINK.sub(lambda inner: self._relink(inner, anchors), label)
         path, separator, anchor = target.partition("#")
-        if path and ":" not in path:
-            there = posixpath.normpath(posixpath.join(posixpath.dirname(self.english), path))
-            there = self._counterparts.get(there, there)
-            here = posixpath.dirname(self.chinese) or "."
-            path = posixpath.relpath(there, here) + "/" * path.endswith("/")
+        if ":" not in path:
+            folder = posixpath.dirname(self.english)
+            there = posixpath.normpath(posixpath.join(folder, path)) if path else self.english
+            chinese = self._counterparts.get(there, there)
+            if anchor and chinese in self._counterparts:
+                anchor = anchors(Document(there), anchor)
+            if path:
+                here = posixpath.dirname(self.chinese) or "."
+                path = posixpath.relpath(chinese, here) + "/" * path.endswith("/")
         return f"{mark}[{label}]({path}{separator}{anchor})"
 
     @cached_property
     def _counterparts(self) -> dict[str, str]:
         chinese = {document.english: document.chinese for document in documents()}
+        pictures = (path.relative_to(ROOT).as_posix() for path in ROOT.glob("site/*.zh.png"))
+        chinese |= {picture.replace(".zh.png", ".png"): picture for picture in pictures}
         return chinese | {chinese: english for english, chinese in chinese.items()}
 
 

@@ -20,7 +20,7 @@ TAG = r"(?:<!--.*-->|</?\w[^>]*>)[ ]*$"
 BEGINNING = rf"[ ]*(?:```|~~~|\$\$|\||\#{{1,6}}\s|{ITEM}|<details><summary>|{TAG}|$)"
 BLOCK = re.compile(
     rf"""
-    (?s:<!--\ measured:\ begin\ -->.*?<!--\ measured:\ end\ -->)  # output, which stays English
+    (?P<measured><!--\ measured:\ begin\ -->(?s:.*?)<!--\ measured:\ end\ -->)
     | ^[ ]*(?P<fence>```|~~~)(?s:.*?)^[ ]*(?P=fence).*$
     | ^[ ]*\$\$(?s:.+?)\$\$[ ]*$
     | ^[ ]*{TAG}
@@ -33,10 +33,18 @@ BLOCK = re.compile(
 )
 
 
+# Of what a program wrote, and of code, these are messages too.
+HEADING = re.compile(r"^(#{1,6} )(.+)$", re.MULTILINE)
+COMMENT = re.compile(r"(?<=\S)( +# )(.+)$", re.MULTILINE)
+
+
 def translate(source: str, translation: Callable[[str], str]) -> str:
     """Markdown with each message replaced by its translation."""
 
     def translated(block: re.Match) -> str:
+        if block["measured"] or block["fence"]:
+            pattern = HEADING if block["measured"] else COMMENT
+            return pattern.sub(lambda part: part[1] + translation(part[2]), block[0])
         prose = LINK.sub(r"\2", CODE_OR_FORMULA.sub("", block["text"] or ""))
         if not re.search(r"[^\W\d_]{2,}", prose):  # formulas, code and numbers alone
             return block[0]
@@ -44,3 +52,19 @@ def translate(source: str, translation: Callable[[str], str]) -> str:
         return block["before"] + translation(message) + block["after"]
 
     return BLOCK.sub(translated, source)
+
+
+def headings(source: str) -> list[str]:
+    """The headings of a text, in order."""
+    found = []
+    for block in BLOCK.finditer(source):
+        if block["measured"]:
+            found += [heading for _, heading in HEADING.findall(block["measured"])]
+        elif (block["line"] or "").startswith("#"):
+            found.append(block["text"])
+    return found
+
+
+def anchor(heading: str) -> str:
+    """The anchor that MyST gives a heading, as GitHub does."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
