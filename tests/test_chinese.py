@@ -10,7 +10,7 @@ import pytest
 from tools.chinese.__main__ import main
 from tools.chinese.catalogues import chinese_text, translations
 from tools.chinese.checks import translation_problems
-from tools.chinese.documents import ROOT, Document, documents
+from tools.chinese.documents import ROOT, Document, documents, figures_of
 from tools.chinese.markdown import CODE_OR_FORMULA, LINK, translate
 
 SMALL = Document("notebooks/01_small.ipynb")
@@ -23,7 +23,7 @@ def write(tmp_path, monkeypatch):
 
     def write(english, *sources):
         cells = [{"cell_type": "markdown", "id": "c", "source": [text]} for text in sources]
-        cells += [{"cell_type": "code", "outputs": ["é\n"], "source": ["print('é')"]}]
+        cells += [{"cell_type": "code", "outputs": [], "source": ["print('é')"]}]
         text = json.dumps({"cells": cells}) if english.endswith(".ipynb") else sources[0]
         (tmp_path / english).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / english).write_text(text, encoding="utf-8")
@@ -49,8 +49,13 @@ def test_the_committed_text_is_made_of_right_translations(document):
     assert text == chinese_text(document), "run make zh"
     if path.suffix == ".ipynb":
         english, chinese = nbformat.read(ROOT / document.english, 4), nbformat.read(path, 4)
-        code = [cell for cell in english.cells if cell.cell_type == "code"]
-        assert [cell for cell in chinese.cells if cell.cell_type == "code"] == code
+        code, copied = (
+            [cell for cell in notebook.cells if cell.cell_type == "code"]
+            for notebook in (english, chinese)
+        )
+        for figure in (figure for cell in [*code, *copied] for figure in figures_of(cell)):
+            assert figure.pop("alt")  # all else is the same
+        assert copied == code
         text = "\n".join(cell.source for cell in chinese.cells if cell.cell_type == "markdown")
     for _, _, target in LINK.findall(CODE_OR_FORMULA.sub("", text)):
         assert ":" in target or (path.parent / target.partition("#")[0]).exists(), target
@@ -130,6 +135,19 @@ def test_texts_keep_their_names_and_solutions_share_messages(write):
     assert json.loads(chinese_text(texts)) == {"a": "译文。", "b": {"c": "译文。"}}
     assert solutions.messages() == {"Of the solutions.": ["c"]}
     assert chinese_text(solutions).count("译文。") == 2
+
+
+def test_of_a_figure_only_the_description_is_translated(write, tmp_path):
+    document = write(SMALL.english, "Text.")
+    path = tmp_path / SMALL.english
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    figure = {"metadata": {"image/png": {"alt": "A curve.", "width": 3}}}
+    notebook["cells"][-1] |= {"id": "f", "outputs": [figure]}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    assert document.messages() == {"Text.": ["c"], "A curve.": ["f"]}
+    update_and_fill()
+    (output,) = json.loads(chinese_text(document))["cells"][-1]["outputs"]
+    assert output == {"metadata": {"image/png": {"alt": "译文。", "width": 3}}}
 
 
 def test_links_stay_within_the_language(write):

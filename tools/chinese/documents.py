@@ -77,7 +77,7 @@ class Document:
         return markdown.headings(text)
 
     def make(self, translation: Translation, anchors: Anchors = lambda _, anchor: anchor) -> str:
-        """The Chinese text: code, outputs and metadata as they are, links to the same places."""
+        """The Chinese text: code and outputs as they are, links to the same places."""
         text = (ROOT / self.english).read_text(encoding="utf-8")
         if self.english.endswith(".md"):
             return self._translate(text, "", translation, anchors)
@@ -89,6 +89,8 @@ class Document:
             if cell["cell_type"] == "markdown":
                 text = self._translate("".join(cell["source"]), cell["id"], translation, anchors)
                 cell["source"] = text.splitlines(keepends=True)
+            for figure in figures_of(cell):
+                figure["alt"] = translation(figure["alt"], cell["id"])
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     def write(self, chinese: str) -> None:
@@ -125,6 +127,13 @@ class Document:
         pictures = (path.relative_to(ROOT).as_posix() for path in ROOT.glob("site/*.zh.png"))
         chinese |= {picture.replace(".zh.png", ".png"): picture for picture in pictures}
         return chinese | {chinese: english for english, chinese in chinese.items()}
+
+
+def figures_of(cell: dict) -> list[dict]:
+    """The metadata of a cell's figures that are described in words, for whoever can't see them."""
+    outputs = cell.get("outputs", [])
+    images = (output.get("metadata", {}).get("image/png", {}) for output in outputs)
+    return [image for image in images if "alt" in image]
 
 
 def documents() -> list[Document]:
