@@ -33,7 +33,8 @@ from bn_tutorial.keras_models import examine, recalibrate
 examine(model, training_data)
 ```
 
-[Chapter 6](../notebooks/06_your_own_model.ipynb) shows the tools at work.
+[Set up and use](../README.md) says how to get it, and
+[chapter 6](../notebooks/06_your_own_model.ipynb) shows the tools at work.
 """
 
 

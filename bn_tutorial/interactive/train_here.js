@@ -167,7 +167,9 @@ function makeNumber(name, text, change) {
   const slider = element("input", { type: "range", min: 0, max: 60, "aria-label": text });
   const ratio = high / low;
   const rounded = (number) => (WHOLE.includes(name) ? Math.round(number) : Number(number.toPrecision(2)));
+  let last; // what no number is typed for goes back to
   const show = (number) => {
+    last = number;
     typed.value = number;
     slider.value = 60 * Math.log(number / low) / Math.log(ratio);
     slider.setAttribute("aria-valuetext", number);
@@ -178,8 +180,7 @@ function makeNumber(name, text, change) {
   };
   typed.addEventListener("input", heard);
   typed.addEventListener("change", () => { // what is out of range goes to its end
-    const number = Math.min(high, Math.max(low, Number(typed.value) || low));
-    show(rounded(number));
+    show(typed.value === "" ? last : rounded(Math.min(high, Math.max(low, Number(typed.value)))));
     heard();
   });
   slider.addEventListener("input", () => change(rounded(low * ratio ** (slider.value / 60))));

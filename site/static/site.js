@@ -88,10 +88,22 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// The other language: the same search, and the same place or settings.
+// The section that one reads: the last that has begun in the upper half of the window.
+const sections = () => [...document.querySelectorAll("article section[id]")];
+const sectionRead = () => sections().filter((s) => s.getBoundingClientRect().top < innerHeight / 2).at(-1);
+
+// The other language: the same search, the same settings, or the same section by its number, since
+// it has another name there.
 document.addEventListener("click", ({ target }) => {
   const link = target.closest?.(".language-switch");
-  if (link) link.href = link.getAttribute("href").replace(/[?#].*/, "") + location.search + location.hash;
+  if (!link) return;
+  const place = scrollY > 100 ? `#@${sections().indexOf(sectionRead())}` : "";
+  const hash = location.hash.includes("?") ? location.hash : place;
+  link.href = link.getAttribute("href").replace(/[?#].*/, "") + location.search + hash;
+});
+document.addEventListener("DOMContentLoaded", () => {
+  const section = sections()[location.hash.match(/^#@(\d+)$/)?.[1]];
+  if (section) location.replace(`#${section.id}`);
 });
 
 // On a telephone the contents are in drawers: whoever chooses an entry wants to see it.
@@ -108,10 +120,9 @@ const SITE_ROOT = new URL(document.documentElement.dataset.content_root ?? "./",
 window.addEventListener("pagehide", () => {
   const path = location.href.replace(/[?#].*/, "").replace(SITE_ROOT, "");
   if (!/^notebooks\/\d/.test(path)) return;
-  const passed = [...document.querySelectorAll("article section[id]")]
-    .filter((section) => section.getBoundingClientRect().top < innerHeight / 2);
-  const title = document.querySelector("article h1").firstChild.textContent;
-  const place = { path, title, anchor: passed.at(-1)?.id ?? "" };
+  const section = sectionRead() ?? sections()[0];
+  const titles = [document, section].map((part) => part.querySelector("h1, h2, h3").textContent.replace(/#$/, ""));
+  const place = { path, title: [...new Set(titles)].join(", "), anchor: section.id };
   try { localStorage.setItem(LAST_READ, JSON.stringify(place)); } catch { /* not allowed here */ }
 });
 document.addEventListener("DOMContentLoaded", () => {

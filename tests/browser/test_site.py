@@ -360,6 +360,18 @@ def test_switch_leads_to_the_same_page_of_the_other_language(name, browser, addr
     WebDriverWait(browser, 30).until(lambda b: b.current_url == f"{address}/{name}")
 
 
+def test_switch_leads_to_the_section_that_is_read(browser, address):
+    open_page(browser, f"{address}/notebooks/05_real_layers.html")
+    headings = browser.find_elements(By.CSS_SELECTOR, "article section[id]")
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", headings[5])
+    browser.find_element(By.CSS_SELECTOR, ".language-switch").click()
+    WebDriverWait(browser, 30).until(
+        lambda b: "/zh/" in b.current_url and "#@" not in b.current_url
+    )
+    section = browser.find_elements(By.CSS_SELECTOR, "article section[id]")[5]
+    assert unquote(urlsplit(browser.current_url).fragment) == section.get_attribute("id")
+
+
 def test_each_page_names_its_language_and_its_counterpart():
     for path in pages():
         name, page = path.relative_to(SITE).as_posix(), read(path)

@@ -204,8 +204,8 @@ def test_what_changes_while_it_runs_and_what_starts_again(part):
     assert kept == ["0.2", "7"]
 
 
-@pytest.mark.parametrize(("typed", "taken"), [("0", "0.001"), ("5", "1"), ("", "0.001")])
-def test_numbers_out_of_range_go_to_its_end(part, typed, taken):
+@pytest.mark.parametrize(("typed", "taken"), [("0", "0.001"), ("5", "1"), ("", "0.01")])
+def test_a_number_out_of_range_goes_to_its_end_and_none_to_what_was_there(part, typed, taken):
     type_in(part, "rate", typed)
     assert control(part, "rate").get_attribute("value") == taken
     control(part, "step").click()
