@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "bn_tutorial" / "keras_models" / "ailments.py"
+anchor = runpy.run_path(str(ROOT / "tools" / "chinese" / "markdown.py"))["anchor"]  # of a heading
 CODE = re.compile(
     r"`[^`]*`|(layer\.)?trainable = False|(training|use_bias|renorm)=\w+|model(\.\w+)?\([^)]*\)"
     r"|layer\.\w+|[a-z]+_[a-z]+|\b(predict|gamma|beta|epsilon|momentum)\b"
@@ -47,7 +48,7 @@ def page() -> str:
 
 def _section(ailment: object) -> str:
     number, _ = ailment.chapter.split("_", 1)
-    link = f"../notebooks/{ailment.chapter}.ipynb#{_anchor(ailment.section)}"
+    link = f"../notebooks/{ailment.chapter}.ipynb#{anchor(ailment.section)}"
     return f"""({ailment.kind})=
 ## {_title(ailment)}
 
@@ -79,11 +80,6 @@ def _sentence(text: str) -> str:
 def _marked(text: str) -> str:
     """What is code is marked as code."""
     return CODE.sub(lambda code: f"`{code[0].strip('`')}`", text)
-
-
-def _anchor(heading: str) -> str:
-    """The anchor that MyST gives a heading, as GitHub does."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 if __name__ == "__main__":

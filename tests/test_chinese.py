@@ -23,7 +23,7 @@ def write(tmp_path, monkeypatch):
 
     def write(english, *sources):
         cells = [{"cell_type": "markdown", "id": "c", "source": [text]} for text in sources]
-        cells += [{"cell_type": "code", "outputs": [], "source": ["print('é')"]}]
+        cells += [{"cell_type": "code", "outputs": [{"text": "é\n"}], "source": ["print('é')"]}]
         text = json.dumps({"cells": cells}) if english.endswith(".ipynb") else sources[0]
         (tmp_path / english).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / english).write_text(text, encoding="utf-8")
@@ -187,6 +187,30 @@ WRONG |= {"Batch-normalization biases.": "BN 的权重。", "It is normalised.":
 WRONG |= {"Two.": "是 but all is left so 的。"}
 
 
+# What STYLE.md says instead of what; 答 stays in the game.
+WORDING = {
+    "见笔记本 3。": "见第 3 章。",
+    "下一本讲它。": "下一章讲它。",
+    "网络都答 8。": "网络都判为 8。",
+    "BN 的回答是 8。": "BN 给出 8。",
+    "准确率是 0.9 对 0.8。": "准确率分别为 0.9 和 0.8。",
+    "没有 BN 的网络慢。": "不用 BN 的网络慢。",
+    "倍数是深度的幂。": "倍数按幂律增长。",
+    "所用的网络是它。": "这里用这个网络。",
+    "权重衰减的衰减率不变。": "权重衰减系数不变。",
+}
+
+
 def test_a_wrong_translation_has_one_problem():
     for message, wrong in [*WRONG.items(), *(("Two.", wrong) for wrong in TYPOGRAPHY)]:
         assert len(translation_problems(message, wrong)) == 1, wrong
+
+
+def test_a_word_that_was_decided_against_is_named():
+    for wrong, right in WORDING.items():
+        about = "Weight decay." if "衰减" in right else "Two."
+        numbers = "".join(f" {number}" for number in re.findall(r"\d(?:\.\d)?", right))
+        message = about.replace(".", f"{numbers}.")
+        assert len(translation_problems(message, wrong)) == 1, wrong
+        assert not translation_problems(message, right), right
+    assert not translation_problems("Two.", "无论你写什么，网络都答同一个类别。")

@@ -122,7 +122,7 @@ window.addEventListener("pagehide", () => {
   if (!/^notebooks\/\d/.test(path)) return;
   const section = sectionRead() ?? sections()[0];
   const titles = [document, section].map((part) => part.querySelector("h1, h2, h3").textContent.replace(/#$/, ""));
-  const place = { path, title: [...new Set(titles)].join(", "), anchor: section.id };
+  const place = { path, title: [...new Set(titles)].join(" · "), anchor: section.id };
   try { localStorage.setItem(LAST_READ, JSON.stringify(place)); } catch { /* not allowed here */ }
 });
 document.addEventListener("DOMContentLoaded", () => {
