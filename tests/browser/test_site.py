@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser.conftest import ROOT, SCREENSHOTS, give_up, resize, screenshot, screenshots
+from tests.browser.conftest import ROOT, SCREENSHOTS, give_up, resize, screenshot
 from tests.browser.fragments import Part
 from tests.browser.handwriting import HANDWRITING
 from tests.browser.logs import console_errors, network
@@ -26,7 +26,6 @@ SITE = ROOT / "build" / "site"
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = {"narrow": 360, "wide": 1280}
 THEMES = ("light", "dark")
-TO_BE_READ = {("wide", "light"), ("narrow", "dark")}  # of these, all of the page is left to look at
 FIRST_PAGES = {"index.html", "draw.html", "notebooks/01_naive_batch_norm.html", "zh/index.html"}
 # Of the reference, a few stand for all: its pages come from one template.
 OF_THE_REFERENCE = (
@@ -138,11 +137,7 @@ def test_page_at_both_widths_and_in_both_themes(name, browser, address, axe):
         for label, width in WIDTHS.items():
             resize(browser, width)
             assert wider_than_the_page(browser) <= 0, f"{name} at {width} pixels"
-            picture = f"site-{name.removesuffix('.html')}-{label}-{theme}"
-            if (label, theme) in TO_BE_READ:
-                screenshots(browser, picture, width)
-            else:
-                screenshot(browser, picture)
+            screenshot(browser, f"site-{name.removesuffix('.html')}-{label}-{theme}")
         wait_for_tab_stops(browser)
         assert axe(browser) == []
     assert not browser.find_elements(By.CSS_SELECTOR, "mjx-merror, .MathJax_Error")
