@@ -1,7 +1,7 @@
 """Tools for a Keras model of your own: `examine` it, `recalibrate` it, `fold_batch_norm` out of it.
 
 They take any model of Keras 3 on TensorFlow and leave it as it was, but for what they are for. What
-they share is in `model` (running it, and putting everything back), `watching` (what its BN layers
+they share is in `model` (putting everything back), `watching` (running it, and what its BN layers
 are given), `data` (batches of whatever `fit` takes) and `graph` (which layer feeds which).
 """
 

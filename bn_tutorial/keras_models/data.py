@@ -17,19 +17,14 @@ Shape = tuple[int | None, ...]
 def batches_of(
     model: keras.Model, dataset: object, tool: str, limit: int | None
 ) -> tuple[Iterator[Batch], int | None]:
-    """The batches of a dataset, at most `limit`, each compared with what the model expects.
+    """The batches of a dataset, at most `limit`, and how many they are, if that can be known.
 
     Args:
-        model: A built model.
-        dataset: What `fit` takes as `x`, in the same meaning: an array or a pandas object, a list,
-            tuple or dict of arrays for several inputs, a `tf.data.Dataset`, a `PyDataset`, a
-            generator or another iterable of batches. Arrays may also come as `(inputs, labels)`,
-            and batches as a list.
+        model: Built; each batch is compared with what it expects.
+        dataset: What `fit` takes as `x`, in the same meaning, and what `recalibrate` names beside
+            it; batches may come as a list.
         tool: Who asks, for messages.
-        limit: How many at most; None is all.
-
-    Returns:
-        The batches, and how many they are, if that can be known.
+        limit: None is all.
 
     Raises:
         TypeError: `dataset` is none of these.
@@ -60,15 +55,12 @@ def size_of(batch: Batch) -> int:
 class Inputs:
     """What a model expects of its inputs, as far as that can be known.
 
-    Attributes:
-        names: Those of a functional model's inputs.
-        shapes: One for each input, or None if nothing is known. Of a subclassed model only the
-            ranks are: it may take other sizes than those that it was built with.
+    Of a subclassed model only ranks are: it may take other sizes than those it was built with.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.names: list[str] = []
-        self.shapes: list[Shape] | None = None
+        self.names: list[str] = []  # of a functional model's inputs
+        self.shapes: list[Shape] | None = None  # one for each input
         if getattr(model, "inputs", None):
             self.names = [tensor.name for tensor in model.inputs]
             self.shapes = [tuple(tensor.shape) for tensor in model.inputs]

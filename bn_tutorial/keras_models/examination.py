@@ -14,7 +14,8 @@ from keras import layers
 from bn_tutorial.arguments import require_at_least
 from bn_tutorial.keras_models.data import batches_of, size_of
 from bn_tutorial.keras_models.findings import Finding, Findings, finding
-from bn_tutorial.keras_models.graph import Graph, Node
+from bn_tutorial.keras_models.folded_weights import WITH_OUTPUTS_RESCALED
+from bn_tutorial.keras_models.graph import Graph
 from bn_tutorial.keras_models.measurements import Measurements, measure
 from bn_tutorial.keras_models.model import (
     BatchNorm,
@@ -39,12 +40,7 @@ NO_VARIANCE = {"float32": 1e-12, "float64": 1e-30}
 AFFINE, MOVING = ("gamma", "beta"), ("moving_mean", "moving_variance")
 CONSTANT = (keras.initializers.Zeros, keras.initializers.Ones, keras.initializers.Constant)
 DROPOUT = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout)  # spatial ones: subclasses
-BIASED = (
-    layers.Dense, layers.EinsumDense,
-    layers.Conv1D, layers.Conv2D, layers.Conv3D,
-    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
-    layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
-)  # fmt: skip
+BIASED = (layers.EinsumDense, *WITH_OUTPUTS_RESCALED)
 EXPLAIN_GAP = {
     "invalid-statistics", "never-updated", "slow-momentum", "lagging", "dropout-before",
     "batch-at-inference", "shared-between-distributions",
@@ -152,20 +148,13 @@ class _Examination:
 
 
 class _Layer:
-    """The rules for one BN layer.
-
-    Attributes:
-        bn: The layer.
-        whole: The examination of its model.
-        nodes: Its calls in the graph, as far as that can be followed.
-        calls: What each of its calls was given, without dropout.
-        seen: What all of them were given in training.
-        undropped: The same, without dropout.
-    """
+    """The rules for one BN layer."""
 
     def __init__(self, bn: BatchNorm, measured: Measurements, whole: _Examination) -> None:
-        self.bn, self.whole, self.nodes = bn, whole, whole.graph.calls(bn)
-        self.calls, self.seen = measured.without_dropout[bn], pooled(measured.training[bn])
+        self.bn, self.whole = bn, whole
+        self.nodes = whole.graph.calls(bn)  # as far as the graph can be followed
+        self.seen = pooled(measured.training[bn])  # what all calls were given, with dropout
+        self.calls = measured.without_dropout[bn]
         self.undropped = pooled(self.calls)
         self.always_by_batch = any(call.by_batch for call in measured.inference[bn])
 
@@ -273,8 +262,7 @@ class _Layer:
         should_have_moved = gamma is not None and gamma.trainable and self.whole.steps > 0
         if gamma is not None and (should_have_moved or not is_initial(self.bn, "gamma")):
             silent = np.abs(gamma.numpy()) < NO_GAMMA
-        upstream = [node for call in self.nodes for node in self.whole.graph.upstream(call)]
-        if not should_have_moved and any(_is_zero(node.layer) for node in upstream):
+        if not should_have_moved and any(map(_is_zero, self._upstream())):
             return silent  # what is constant here is what that gamma makes of it
         return silent | _constant(self.bn, self.seen)
 
@@ -288,8 +276,9 @@ class _Layer:
         return (far > FAR or ratio > RATIO) and self.whole.has_trained_layers()
 
     def _variance_shift(self) -> float:
-        """The variance with dropout over that without; 1 if there is none before."""
-        if not any(map(self._dropout_before, self.nodes)):
+        """The variance with dropout over that without; 1 if none is before, or BN between."""
+        upstream = self._upstream(until=BatchNorm)
+        if not any(isinstance(layer, DROPOUT) and layer.rate > 0 for layer in upstream):
             return 1.0
         return float(self.seen.variance.sum() / max(self.undropped.variance.sum(), 1e-30))
 
@@ -299,12 +288,10 @@ class _Layer:
         _, without = distances(self.bn, self.undropped)
         return self.is_trained() and without < min(with_dropout, SHIFT)
 
-    def _dropout_before(self, node: Node) -> bool:
-        """Whether there is a dropout layer upstream, with no BN between."""
-        return any(
-            isinstance(each.layer, DROPOUT) and each.layer.rate > 0
-            for each in self.whole.graph.upstream(node, until=BatchNorm)
-        )
+    def _upstream(self, until: type | tuple[()] = ()) -> list[keras.Operation]:
+        """What any of its calls depends on; not what is behind an `until`."""
+        graph = self.whole.graph
+        return [node.layer for call in self.nodes for node in graph.upstream(call, until)]
 
 
 def distances(bn: BatchNorm, seen: Call) -> tuple[float, float]:

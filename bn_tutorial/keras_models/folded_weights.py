@@ -31,10 +31,8 @@ def rescale_outputs(
 ) -> dict[str, np.ndarray]:
     """Weights by name with which the layer's outputs are `scale·outputs + shift`.
 
-    Args:
-        layer: One of `WITH_OUTPUTS_RESCALED`, without activation function.
-        scale: float64 `[channels]`, of the layer's outputs.
-        shift: float64 `[channels]`.
+    It is one of `WITH_OUTPUTS_RESCALED`, without activation function; `scale` and `shift` are
+    float64, `[channels]` of its outputs.
     """
     weights = _weights(layer)
     name = "pointwise_kernel" if isinstance(layer, SEPARABLE) else "kernel"
@@ -52,10 +50,8 @@ def rescale_inputs(
 ) -> dict[str, np.ndarray]:
     """Weights by name with which the layer makes of inputs what it made of `scale·inputs + shift`.
 
-    Args:
-        layer: One of `WITH_INPUTS_RESCALED`; where `shift` is not 0 it must not pad with zeros.
-        scale: float64 `[channels]`, of the layer's inputs.
-        shift: float64 `[channels]`.
+    It is one of `WITH_INPUTS_RESCALED`, and must not pad with zeros where `shift` is not 0;
+    `scale` and `shift` are float64, `[channels]` of its inputs.
     """
     weights = _weights(layer)
     name = "depthwise_kernel" if isinstance(layer, SEPARABLE) else "kernel"

@@ -26,8 +26,8 @@ from bn_tutorial.keras_models.model import (
     shortened,
     unchanged,
 )
+from bn_tutorial.keras_models.rebuilding import TOOL
 
-TOOL = "fold_batch_norm"
 # At inference these do nothing, or only put values into another place.
 MOVING = (layers.Flatten, layers.Reshape, layers.Permute)
 NOISE = (layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.AlphaDropout)
@@ -91,8 +91,8 @@ def fold_batch_norm(model: keras.Model, verbose: int | str = "auto") -> keras.Mo
         ValueError: `model` is not built, or Keras can't make one of its layers anew.
     """
     plan = _Plan(model)
-    new = rebuilding.rebuilt(model, plan.copies, plan.removed, TOOL)
-    rebuilding.require_same_predictions(model, new, TOOL)
+    new = rebuilding.rebuilt(model, plan.copies, plan.removed)
+    rebuilding.require_same_predictions(model, new)
     if verbose:
         print(plan.folding)
     return new

@@ -14,20 +14,13 @@ Path = tuple[str, ...]  # names from the outermost model to a layer
 
 @dataclass(eq=False)
 class Node:
-    """One call of a layer, or of an operation without a layer.
-
-    Attributes:
-        operation: What is called.
-        path: The names on the way to `layer`, through models inside and `TimeDistributed`.
-        inputs, outputs: Tensors of the graph.
-        training: Whether it always runs as in training.
-    """
+    """One call of a layer, or of an operation without a layer."""
 
     operation: keras.Operation
-    path: Path
-    inputs: list
+    path: Path  # to `layer`, through models inside and `TimeDistributed`
+    inputs: list  # tensors of the graph, as `outputs` are
     outputs: list
-    training: bool
+    training: bool  # whether it always runs as in training
 
     @property
     def layer(self) -> keras.Operation:

@@ -28,56 +28,35 @@ ACCURACY, LOSS = "accuracy", "loss"
 
 @dataclass
 class Gap:
-    """How much worse a model answers by the moving statistics than by those of each batch.
+    """How much worse a model answers by the moving statistics than by those of each batch."""
 
-    Attributes:
-        value: A difference of accuracies, or of losses in units of what a constant answer loses.
-        limit: From where on it is a difference.
-        quantity: What `value` is, and the model's own metrics in both modes.
-        remaining: What is left of it if the moving statistics are those of the data; asked for
-            only where there is a gap, since it takes another run.
-    """
-
-    value: float
-    limit: float
-    quantity: str
+    value: float  # of accuracies, or of losses in units of what a constant answer loses
+    limit: float  # from where on it is a difference
+    quantity: str  # what `value` is, and the model's own metrics in both modes
+    # What is left if the moving statistics are those of the data. It takes another run.
     remaining: Callable[[], float]
 
 
 @dataclass
 class Measurements:
-    """Everything that running a model on some batches tells.
+    """Everything that running a model on some batches tells."""
 
-    Attributes:
-        training: The calls in training, dropout and augmentation included.
-        without_dropout: The same, with everything but BN as at inference.
-        inference: The calls at inference.
-        gap: None if the answers can't be judged.
-    """
-
-    training: Watched
-    without_dropout: Watched
+    training: Watched  # dropout and augmentation included
+    without_dropout: Watched  # as in training, with everything but BN as at inference
     inference: Watched
-    gap: Gap | None
+    gap: Gap | None  # None if the answers can't be judged
 
 
 def measure(model: keras.Model, batches: list[Batch], tool: str) -> Measurements:
-    """Run a model on batches in both modes; it is left as it was, also when interrupted.
-
-    Args:
-        model: Built.
-        batches: (inputs,), (inputs, labels) or (inputs, labels, sample weights) each.
-        tool: Who asks, for messages.
-    """
+    """Run a built model on batches in both modes; it is left as it was, also when interrupted."""
     judge = Judge(model, batches)
 
     def run(
         by_batch: Callable[[BatchNorm, bool], bool], training: bool = False
     ) -> tuple[Watched, Score | None]:
         with unchanged(model) as kept:
-            watched = Watched(batch_norm_layers(model), by_batch)
-            answers = watched.run(model, batches, training, kept, tool)
-            return watched, judge.score(outputs for _, outputs in answers)
+            watched = Watched(kept, batch_norm_layers(model), by_batch, tool)
+            return watched, judge.score(outputs for _, outputs in watched.run(batches, training))
 
     def by_data() -> Score | None:
         with unchanged(model):
@@ -115,21 +94,13 @@ def _differs_in_training(model: keras.Model) -> bool:
 
 @dataclass
 class Score:
-    """How well a model answers: on one batch, or on all together.
+    """How well a model answers: on one batch, or on all together."""
 
-    Attributes:
-        kind: `ACCURACY` or `LOSS`.
-        value: The loss, or the share of wrong answers.
-        answers: How many were judged.
-        mean: The mean outputs.
-        metrics: `value` as people name it and, with a loss, the metrics of the model.
-    """
-
-    kind: str
-    value: float
-    answers: int
-    mean: object
-    metrics: dict[str, float]
+    kind: str  # `ACCURACY` or `LOSS`
+    value: float  # the loss, or the share of wrong answers
+    answers: int  # how many were judged
+    mean: object  # the outputs'
+    metrics: dict[str, float]  # of the model; of all together also `value` as people name it
 
 
 class Judge:
@@ -201,17 +172,19 @@ class Judge:
         mean = keras.tree.map_structure(_mean, outputs)
         if self.scorer is not None:
             with contextlib.suppress(Exception):  # labels of another kind than the loss takes
-                value = float(self.scorer.compute_loss(**_judged(batch, outputs)))
-                return Score(LOSS, value, size_of(batch), mean, self._metrics(batch, outputs))
+                parts = keras.tree.map_structure(tf.convert_to_tensor, (batch[1], outputs))
+                judged = (*parts, batch[2] if len(batch) > 2 else None)
+                value = float(self.scorer.compute_loss(None, *judged))
+                return Score(LOSS, value, size_of(batch), mean, self._metrics(*judged))
         right = _correct(outputs, batch[1])
         if right is None:
             return None
         return Score(ACCURACY, 1 - right.mean(), right.size, mean, {})
 
-    def _metrics(self, batch: Batch, outputs: object) -> dict[str, float]:
+    def _metrics(self, labels: object, outputs: object, weights: object) -> dict[str, float]:
         """The model's own on all batches up to this; none if one can't be copied or computed."""
         try:
-            found = self.scorer.compute_metrics(x=None, **_judged(batch, outputs))
+            found = self.scorer.compute_metrics(None, labels, outputs, weights)
         except Exception:
             return {}
         found.pop(LOSS, None)  # of `fit`, which this is not
@@ -221,13 +194,6 @@ class Judge:
 def _mean(outputs: tf.Tensor) -> np.ndarray:
     """Of a batch: `[1, ...]`."""
     return np.mean(tf.cast(outputs, tf.float32), 0, keepdims=True)
-
-
-def _judged(batch: Batch, outputs: object) -> dict[str, object]:
-    """As Keras's `compute_loss` and `compute_metrics` take it."""
-    labels = keras.tree.map_structure(tf.convert_to_tensor, batch[1])
-    outputs = keras.tree.map_structure(tf.convert_to_tensor, outputs)
-    return {"y": labels, "y_pred": outputs, "sample_weight": (*batch, None)[2]}
 
 
 def _correct(outputs: object, labels: object) -> np.ndarray | None:

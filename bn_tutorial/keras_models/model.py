@@ -1,4 +1,4 @@
-"""A Keras model that is run, and left exactly as it was.
+"""A Keras model: its BN layers, what it was compiled with, and how it is left as it was.
 
 Keras has no public name for some of what this needs. The private ones are used here and in `graph`
 alone: here `Layer._flatten_layers`, `Model._compile_config`, `Optimizer._trainable_variables` and
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -34,13 +34,7 @@ def batch_norm_layers(model: keras.Model) -> list[BatchNorm]:
 
 
 def require_built(model: object, tool: str) -> keras.Model:
-    """The model, if it is one of Keras 3 on TensorFlow that has seen its inputs.
-
-    Raises:
-        TypeError: It is no such model.
-        RuntimeError: Keras computes with something else.
-        ValueError: The model, or a BN layer of it, has not been built.
-    """
+    """The model, if it is one of Keras 3 on TensorFlow, built with all its BN layers."""
     if not isinstance(model, keras.Model):
         found = f"{type(model).__module__}.{type(model).__name__}".removeprefix("builtins.")
         raise TypeError(f"{tool}: expected a Keras 3 model, found {found}")
@@ -75,6 +69,7 @@ class Kept:
     """
 
     def __init__(self, model: keras.Model) -> None:
+        self.model = model
         self.variables: dict[int, tuple] = {}
         self.add([*model.variables, *model.metrics_variables, *shared_seed()])
         self.attributes = [
@@ -121,65 +116,6 @@ def inlined() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def run_each(
-    function: Callable[[object], object],
-    batches: Iterable[tuple],
-    model: keras.Model,
-    kept: Kept,
-    tool: str,
-) -> Iterator[tuple[tuple, object]]:
-    """Call `function` on the inputs of each batch, in a graph of its own where that is possible.
-
-    Args:
-        function: Calls the model; takes and returns nested tensors.
-        batches: The inputs first in each; what goes wrong in reading one is raised as it is.
-        model: Is run without a graph if it was compiled with `run_eagerly=True`.
-        kept: Is told of all variables that the graph uses, before it runs.
-        tool: Who asks, for messages.
-
-    Yields:
-        Each batch, and what the function returned.
-
-    Raises:
-        ValueError: The model can't run on a batch; the message is the model's, in short.
-    """
-    graphs: dict[str, Callable] = {}
-    eagerly = getattr(model, "run_eagerly", False)
-    for number, batch in enumerate(batches, 1):
-        try:
-            inputs = keras.tree.map_structure(tf.convert_to_tensor, batch[0])
-            key = str(keras.tree.map_structure(_any_size, inputs))
-            if key not in graphs:
-                graphs[key] = function if eagerly else _traced(function, inputs, kept)
-            with inlined():
-                result = graphs[key](inputs)
-        except Exception as error:
-            message = f"{tool}: the model can't run on batch {number}: {in_short(error)}"
-            raise ValueError(message) from None
-        yield batch, result
-
-
-def _traced(function: Callable, inputs: object, kept: Kept) -> Callable:
-    """Its graph for any batch size, or for this one; the function itself if it can't have one."""
-    for spec_of in (_any_size, tf.type_spec_from_value):
-        specs = keras.tree.map_structure(spec_of, inputs)
-        try:
-            with inlined():
-                graph = tf.function(function).get_concrete_function(specs)
-        except Exception:  # what is wrong with the model shows when it runs by itself
-            continue
-        kept.add(graph.graph.variables)
-        return graph
-    return function
-
-
-def _any_size(tensor: tf.Tensor) -> tf.TypeSpec:
-    spec = tf.type_spec_from_value(tensor)
-    if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank:
-        return spec
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-
-
 def in_short(error: Exception) -> str:
     """What an error says, without Keras's colours, frames and lists of arguments."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("Arguments received by")[0]
@@ -191,9 +127,8 @@ def in_short(error: Exception) -> str:
 
 def shortened(names: list[str]) -> str:
     """All names, or the first, the last and how many."""
-    return (
-        ", ".join(names) if len(names) < 4 else f"{names[0]}, …, {names[-1]} ({len(names)} layers)"
-    )
+    few = len(names) < 4
+    return ", ".join(names) if few else f"{names[0]}, …, {names[-1]} ({len(names)} layers)"
 
 
 def shared_seed() -> list[keras.Variable]:

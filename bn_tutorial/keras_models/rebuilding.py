@@ -21,6 +21,7 @@ from keras import layers
 from bn_tutorial.keras_models.graph import Node, functional_of, unwrapped
 from bn_tutorial.keras_models.model import in_short, inlined, layers_of, unchanged
 
+TOOL = "fold_batch_norm"
 WHOLE = 1e-3  # by which share of their size a whole model's outputs may differ
 Replacements = dict[keras.Operation, keras.Operation]
 Removed = dict[keras.Operation, Node]
@@ -46,16 +47,13 @@ def copy_of(layer: keras.Layer, **changes: object) -> keras.Layer:
     return new
 
 
-def rebuilt(
-    model: keras.Model, replacements: Replacements, removed: Removed, tool: str
-) -> keras.Model:
-    """The model with other layers in the place of some, and without others.
+def rebuilt(model: keras.Model, replacements: Replacements, removed: Removed) -> keras.Model:
+    """A Sequential or functional model with other layers in the place of some, and without others.
 
     Args:
-        model: Sequential or functional. It is left as it is.
+        model: It is left as it is.
         replacements: The layers to use, by the ones in whose place they are.
         removed: The only call of each layer to leave out. What took its outputs takes its inputs.
-        tool: Who asks, for messages.
 
     Raises:
         ValueError: Keras can't make a layer anew, or its state can't be copied.
@@ -67,23 +65,22 @@ def rebuilt(
                 each.compiled = False  # or Keras would compile its clone too
         try:
             new = rebuilding.model(model)
-            rebuilding.copy_states()
+            for old, copy in rebuilding.copied:  # now that all are built
+                rebuilding.current = old
+                _copy_state(old, copy)
         except Exception as error:
             layer = rebuilding.current
             message = f'Keras can\'t make "{layer.name}" ({type(layer).__name__}) anew'
-            raise ValueError(f"{tool}: {message}: {in_short(error)}") from None
+            raise ValueError(f"{TOOL}: {message}: {in_short(error)}") from None
     return new
 
 
 class _Rebuilding:
-    """The new layers by the old ones, so that a layer in two places stays one layer.
-
-    Attributes:
-        current: The model, or the layer of it that is being copied, for messages.
-    """
+    """The new layers by the old ones, so that a layer in two places stays one layer."""
 
     def __init__(self, model: keras.Model, replacements: Replacements, removed: Removed) -> None:
-        self.whole = self.current = model
+        self.whole = model
+        self.current: keras.Layer = model  # or the layer that is being copied, for messages
         self.new, self.removed = dict(replacements), removed
         self.copied: list[tuple[keras.Layer, keras.Layer]] = []
 
@@ -142,12 +139,6 @@ class _Rebuilding:
         give_on = self.layer(old) if is_output else lambda inputs: inputs
         return lambda *args, **kwargs: give_on(keras.tree.flatten((args, kwargs))[0])  # no mask
 
-    def copy_states(self) -> None:
-        """Give the new layers the state of the old ones, now that all are built."""
-        for old, new in self.copied:
-            self.current = old
-            _copy_state(old, new)
-
 
 def _copy_state(old: keras.Layer, new: keras.Layer) -> None:
     """By the layers' own methods, so that tables and what is derived of the state come along."""
@@ -164,7 +155,7 @@ def _copy_state(old: keras.Layer, new: keras.Layer) -> None:
             other.assign(one)
 
 
-def require_same_predictions(model: keras.Model, new: keras.Model, tool: str) -> None:
+def require_same_predictions(model: keras.Model, new: keras.Model) -> None:
     """Run both on random inputs, if some can be made.
 
     Outputs in half precision are left out, since rounding grows from layer to layer in either
@@ -185,7 +176,7 @@ def require_same_predictions(model: keras.Model, new: keras.Model, tool: str) ->
         size, apart = np.max(np.abs(one)), np.max(np.abs(one - fresh))
         if np.isfinite(size) and not apart <= WHOLE * size:
             raise RuntimeError(
-                f"{tool}: expected the same predictions, found outputs that differ by "
+                f"{TOOL}: expected the same predictions, found outputs that differ by "
                 f"{apart / size:.0e} of their size"
             )
 

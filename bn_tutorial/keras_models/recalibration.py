@@ -63,7 +63,7 @@ def recalibrate(
     quiet = verbose not in ("auto", 1)
     bar = tqdm(data, "recalibrating", count, unit=" batches", file=sys.stdout, disable=quiet)
     with unchanged(model) as kept:
-        measured, used = _measured(model, layers, bar, kept)
+        measured, used = _measured(layers, bar, kept)
     try:
         for layer, given in measured.items():
             _assign(layer, given)
@@ -88,16 +88,16 @@ def _layers_to_measure(model: keras.Model) -> list[BatchNorm]:
 
 
 def _measured(
-    model: keras.Model, layers: list[BatchNorm], data: Iterable[Batch], kept: Kept
+    layers: list[BatchNorm], data: Iterable[Batch], kept: Kept
 ) -> tuple[dict[BatchNorm, Call], int]:
     """What each layer was given that normalised by it, and in how many batches."""
     own = [layer for layer in layers if not is_plain(layer)]
-    watched = Watched(layers, lambda layer, _: layer.trainable)
+    watched = Watched(kept, layers, lambda layer, _: layer.trainable, TOOL)
     for layer in layers:  # by the batch alone, and where it is computed best
         vars(layer).update(renorm=False, synchronized=False)
     used, last = 0, ()
     try:
-        for batch, _ in watched.run(model, data, False, kept, TOOL):
+        for batch, _ in watched.run(data):
             used, last = used + 1, batch
     except Exception as error:
         error.add_note(f"{TOOL}: after batch {used}; the model is as it was")
@@ -106,7 +106,7 @@ def _measured(
     for layer, total in totals.items():
         _require_statistics(layer, total)
     if own:
-        _require_momentum(model, own, last, watched, kept)
+        _require_momentum(own, last, watched)
     return {layer: total for layer, total in totals.items() if total.by_batch}, used
 
 
@@ -121,13 +121,11 @@ def _require_statistics(layer: BatchNorm, given: Call) -> None:
         raise ValueError(f'{TOOL}: layer "{layer.name}": expected {expected}')
 
 
-def _require_momentum(
-    model: keras.Model, layers: list[BatchNorm], batch: Batch, watched: Watched, kept: Kept
-) -> None:
+def _require_momentum(layers: list[BatchNorm], batch: Batch, watched: Watched) -> None:
     """A class of somebody's own may follow its batches in another way; two equal ones show it."""
     once, twice = (
         [(layer.moving_mean.numpy(), layer.moving_variance.numpy()) for layer in layers]
-        for _ in watched.run(model, [batch, batch], False, kept, TOOL)
+        for _ in watched.run([batch, batch])
     )
     for layer, first, second in zip(layers, once, twice, strict=True):
         if not np.allclose(first, second, rtol=1e-3, atol=1e-3):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bn_tutorial.keras_models.data import Batch
-from bn_tutorial.keras_models.model import BatchNorm, Kept, run_each
+from bn_tutorial.keras_models.model import BatchNorm, Kept, in_short, inlined
 
 
 class Call:
@@ -18,8 +18,7 @@ class Call:
 
     Attributes:
         by_batch: Whether it normalised by its batch.
-        count: Values a channel, of all batches.
-        largest, smallest: Values a channel, in the largest and the smallest batch.
+        count, largest, smallest: Values a channel, in all batches, the largest and the smallest.
         mean, variance: `[channels]` each, of all values.
         within: `[channels]`, the mean of the batches' variances, which Keras's moving variance
             tends to.
@@ -69,15 +68,21 @@ class Watched(dict[BatchNorm, list[Call]]):
     its moving ones are these. So a subclass is measured as it normalises.
 
     Args:
-        layers: Those to watch, of a model that is inside `unchanged`.
+        kept: What `unchanged` gives; it is told of all variables that the model uses.
+        layers: Those to watch.
         by_batch: (layer, training) → whether a layer shall normalise by its batch.
+        tool: Who asks, for messages.
     """
 
     def __init__(
-        self, layers: Iterable[BatchNorm], by_batch: Callable[[BatchNorm, bool], bool]
+        self,
+        kept: Kept,
+        layers: Iterable[BatchNorm],
+        by_batch: Callable[[BatchNorm, bool], bool],
+        tool: str,
     ) -> None:
         super().__init__({layer: [Call(layer.moving_mean.shape[0])] for layer in layers})
-        self.by_batch = by_batch
+        self.kept, self.by_batch, self.tool = kept, by_batch, tool
         for layer in self:
             if by_batch(layer, True):  # 0 times NaN is NaN
                 for variable, start in ((layer.moving_mean, 0.0), (layer.moving_variance, 1.0)):
@@ -86,26 +91,36 @@ class Watched(dict[BatchNorm, list[Call]]):
             vars(layer).update(momentum=0.0, call=self._watched_call(layer))
 
     def run(
-        self, model: keras.Model, batches: Iterable[Batch], training: bool, kept: Kept, tool: str
+        self, batches: Iterable[Batch], training: bool = False
     ) -> Iterator[tuple[Batch, object]]:
         """Run the model on the inputs of each batch: the batches, each with the outputs.
 
-        Args:
-            model: Built, with the layers that are watched.
-            batches: As `batches_of` gives them.
-            training: What the model is called with.
-            kept: Is told of all variables that the model uses.
-            tool: Who asks, for messages.
+        It runs in a graph where that is possible, unless it was compiled with `run_eagerly=True`.
+        What goes wrong in reading a batch is raised as it is.
 
         Raises:
-            ValueError: The model can't run on a batch.
+            ValueError: The model can't run on a batch; the message is the model's, in short.
         """
+        model = self.kept.model
+        graphs: dict[str, Callable] = {}
 
         def run(inputs: object) -> object:
             self.made: dict[BatchNorm, int] = {}  # how often each was called, the first one first
             return model(inputs, training=training)
 
-        return run_each(run, batches, model, kept, tool)
+        eagerly = getattr(model, "run_eagerly", False)
+        for number, batch in enumerate(batches, 1):
+            try:
+                inputs = keras.tree.map_structure(tf.convert_to_tensor, batch[0])
+                key = str(keras.tree.map_structure(_any_size, inputs))
+                if key not in graphs:
+                    graphs[key] = run if eagerly else _traced(run, inputs, self.kept)
+                with inlined():
+                    outputs = graphs[key](inputs)
+            except Exception as error:
+                message = f"the model can't run on batch {number}: {in_short(error)}"
+                raise ValueError(f"{self.tool}: {message}") from None
+            yield batch, outputs
 
     def in_order(self) -> list[BatchNorm]:
         """The layers, in the order of their first calls; those without one come last."""
@@ -145,6 +160,27 @@ class Watched(dict[BatchNorm, list[Call]]):
 def is_plain(layer: BatchNorm) -> bool:
     """Whether a layer does what Keras's own BN does, and not something of somebody's own."""
     return type(layer).call is BatchNorm.call and "call" not in vars(layer)
+
+
+def _traced(function: Callable, inputs: object, kept: Kept) -> Callable:
+    """Its graph for any batch size, or for this one; the function itself if it can't have one."""
+    for spec_of in (_any_size, tf.type_spec_from_value):
+        specs = keras.tree.map_structure(spec_of, inputs)
+        try:
+            with inlined():
+                graph = tf.function(function).get_concrete_function(specs)
+        except Exception:  # what is wrong with the model shows when it runs by itself
+            continue
+        kept.add(graph.graph.variables)
+        return graph
+    return function
+
+
+def _any_size(tensor: tf.Tensor) -> tf.TypeSpec:
+    spec = tf.type_spec_from_value(tensor)
+    if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank:
+        return spec
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
 def _weakly(method: Callable) -> Callable:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from bn_tutorial.keras_models.data import batches_of
+from tests.keras_models.models import Subclassed
 
 ONE = keras.Sequential([keras.Input([3]), layers.Dense(1)])
 IMAGES = keras.Sequential([keras.Input([4, 4, 1]), layers.Flatten(), layers.Dense(1)])
@@ -19,23 +20,11 @@ def two(named=False):
     return keras.Model({i.name: i for i in inputs} if named else inputs, outputs)
 
 
-class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.dense = layers.Dense(1)
-
-    def call(self, inputs):
-        return self.dense(keras.ops.sum(inputs, axis=0) if isinstance(inputs, list) else inputs)
-
-
 class Frame:
     """As pandas has it: no array, but one can be made of it."""
 
     def __init__(self, values):
         self.values, self.shape = values, values.shape
-
-    def __len__(self):
-        return len(self.values)
 
     def to_numpy(self):
         return self.values
@@ -98,10 +87,10 @@ def test_two_inputs(form, named):
 
 
 def test_a_subclassed_model_knows_how_many_inputs_it_was_built_with():
-    model = Subclassed()
+    model = Subclassed(layers.Add())
     model([A[:2], B[:2]])
     assert shapes(model, [A, B]) == [([shape, shape],) for shape in THREE]
-    model = Subclassed()
+    model = Subclassed(layers.Dense(1))
     model(A[:2])
     assert shapes(model, [A[:4], B[:5]]) == [((4, 3),), ((5, 3),)]
     with pytest.raises(ValueError, match=r"found \(3,\)"):

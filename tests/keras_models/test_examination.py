@@ -16,7 +16,7 @@ from bn_tutorial.keras_models import examine, recalibrate
 from bn_tutorial.keras_models.ailments import AILMENTS
 from bn_tutorial.keras_models.model import shared_seed
 from tests.exercises.programs import SOLVED, UNSOLVED
-from tests.keras_models.models import stays_as_it_was
+from tests.keras_models.models import Subclassed, stays_as_it_was
 from tests.variables import unchanged, values
 
 BATCH = 64
@@ -321,13 +321,6 @@ def test_invalid_statistics(data, healthy):
     assert found(healthy, data) == [("invalid-statistics", "second", 1)]
 
 
-def always_by_batch():
-    inputs = keras.Input([784])
-    hidden = layers.Dense(16, use_bias=False)(inputs)
-    hidden = layers.BatchNormalization(momentum=0.7, name="always")(hidden, training=True)
-    return keras.Model(inputs, layers.Dense(10)(layers.ReLU()(hidden)))
-
-
 class AlwaysByBatch(layers.BatchNormalization):
     """Whatever it is told."""
 
@@ -336,8 +329,11 @@ class AlwaysByBatch(layers.BatchNormalization):
 
 
 def test_batch_at_inference(data):
-    model = fit(compiled(always_by_batch()), data)
-    assert found(model, data) == [("batch-at-inference", "always", 60)]
+    inputs = keras.Input([784])
+    hidden = layers.Dense(16, use_bias=False)(inputs)
+    hidden = layers.BatchNormalization(momentum=0.7, name="always")(hidden, training=True)
+    model = keras.Model(inputs, layers.Dense(10)(layers.ReLU()(hidden)))
+    assert found(fit(compiled(model), data), data) == [("batch-at-inference", "always", 60)]
     own = keras.Sequential(
         [keras.Input([784]), layers.Dense(16), AlwaysByBatch(momentum=0.7), layers.Dense(10)]
     )
@@ -421,8 +417,9 @@ def test_mode_gap_without_classes(data, by_class, task, metrics, names):
     model = keras.Model(body.inputs[0], head(body.layers[-2].output))
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=metrics)
     images, labels = (np.concatenate(parts) for parts in zip(*by_class, strict=True))
-    model.fit(images, goals(labels), BATCH, 8, verbose=0)
-    dataset = [(images, goals(labels)) for images, labels in by_class]
+    labels = goals(labels)
+    model.fit(images, labels, BATCH, 8, verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
     with unchanged(model.metrics_variables):
         (finding,) = examine(model, dataset)
     assert finding.kind == "mode-gap"
@@ -430,18 +427,9 @@ def test_mode_gap_without_classes(data, by_class, task, metrics, names):
     parts = finding.quantity.split(": ", 1)[1].split("; ")
     reported = {part.split()[0]: [float(part.split()[i]) for i in (1, 5)] for part in parts}
     assert set(reported) == {"loss", *names}
-    by_moving = evaluated(model, dataset)
+    by_moving = model.evaluate(images, labels, BATCH, verbose=0, return_dict=True)
     for name in reported:
         assert reported[name][1] == pytest.approx(by_moving[name], rel=0.01)
-
-
-def evaluated(model, dataset):
-    """By Keras itself, as it has it after training: by the moving statistics."""
-    inputs, goals = (
-        keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
-        for parts in zip(*dataset, strict=True)
-    )
-    return model.evaluate(inputs, goals, BATCH, verbose=0, return_dict=True)
 
 
 # The report.
@@ -522,33 +510,23 @@ def test_a_bias_that_counts_elsewhere(activation, axis, is_output, generator):
     assert remarks(model, generator.normal(size=(128, 28, 28, 1))) == []
 
 
-class Subclassed(keras.Model):
-    """No graph; the body is called through a method of its own."""
-
-    def __init__(self, training=None):
-        super().__init__()
-        self.body = conv_block("body", dropout=0.5, bias=True)
-        self.flatten = layers.Flatten()
-        self.head = layers.Dense(10)
-        self.fixed = training
-
-    def call(self, inputs, training=None):
-        mode = training if self.fixed is None else self.fixed
-        return self.head(self.flatten(self.body(inputs, training=mode)))
+def subclassed(training=None):
+    body = [conv_block("body", dropout=0.5, bias=True), layers.Flatten(), layers.Dense(10)]
+    return Subclassed(keras.Sequential(body), training)
 
 
 def test_subclassed(images, data):
     labelled = (images, data[1][:128])
-    findings = examine(fit(compiled(Subclassed()), labelled, epochs=1), labelled)
+    findings = examine(fit(compiled(subclassed()), labelled, epochs=1), labelled)
     assert {f.kind for f in findings} == {"slow-momentum"}
     assert re.search("dropout-before and useless-bias.* body_bn", str(findings))
 
 
 def test_always_at_inference(images, data):
     """A body called with training=False keeps its statistics, whatever they are."""
-    model = Subclassed(training=False)
+    model = subclassed(training=False)
     model(images)
-    bn = model.body.layers[1]
+    bn = model.body.layers[0].layers[1]
     bn.moving_mean.assign(np.full(4, 9))
     bn.gamma.assign(np.full(4, 2))
     assert kinds(model, (images, data[1][:128])) == set()
@@ -645,48 +623,45 @@ def test_bad_arguments(model, dataset, settings, message):
         examine(model(), dataset, **settings)
 
 
-# The museum of the last chapter, where its programs differ from the models above.
+# The museum of the last chapter, where its programs differ from the models above: each gives a
+# model, and the data to examine it with.
 
 
-@pytest.fixture(scope="module", params=["broken", "mended"])
-def program(request):
-    broken = request.param == "broken"
-    return UNSOLVED if broken else SOLVED, broken
+def one_layer_at_three_depths(names, data, _):
+    model = compiled(names["build_bad_in_evaluation"](), eager=False)
+    return fit(model, data, epochs=6), data
 
 
-def first_kind(broken, kind):
-    return {kind} if broken else set()
-
-
-@pytest.mark.slow
-def test_museum_of_one_layer_at_three_depths(program, data):
-    names, broken = program
-    model = fit(compiled(names["build_bad_in_evaluation"](), eager=False), data, epochs=6)
-    assert kinds(model, data) == first_kind(broken, "shared-between-distributions")
-
-
-@pytest.mark.slow
-def test_museum_of_a_checkpoint(program, data, tmp_path):
-    names, broken = program
+def a_checkpoint(names, data, folder):
     trained_one, restored = trained(data), network()
-    names["save"](trained_one, tmp_path)
-    restored = names["restore"](restored, tmp_path) or restored
-    assert kinds(restored, data) == first_kind(broken, "never-updated")
+    names["save"](trained_one, folder)
+    return names["restore"](restored, folder) or restored, data
 
 
-@pytest.mark.slow
-def test_museum_of_fine_tuning(program, data):
+def fine_tuning(names, data, _):
     """The images of the new task are darker; those of the old one show what has moved."""
-    names, broken = program
     images, labels = data
     body, head = network(), keras.Sequential([keras.Input([10]), layers.Dense(10)])
     fit(compiled(keras.Sequential([body, head]), eager=False), data, epochs=4)
     names["fine_tune"](body, head, np.tile(0.5 + 0.5 * images, (3, 1)), np.tile(labels, 3))
-    assert kinds(body, data) == first_kind(broken, "lagging")
+    return body, data
+
+
+def two_frameworks(names, data, _):
+    return names["to_keras"](torch_state(mnist.load_mnist(source="digits"))), data[0]
 
 
 @pytest.mark.slow
-def test_museum_of_two_frameworks(program, data):
-    names, broken = program
-    model = names["to_keras"](torch_state(mnist.load_mnist(source="digits")))
-    assert kinds(model, data[0]) == first_kind(broken, "epsilon-dominates")
+@pytest.mark.parametrize("broken", [True, False])
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [
+        (one_layer_at_three_depths, "shared-between-distributions"),
+        (a_checkpoint, "never-updated"),
+        (fine_tuning, "lagging"),
+        (two_frameworks, "epsilon-dominates"),
+    ],
+)
+def test_museum(program, kind, broken, data, tmp_path):
+    model, dataset = program(UNSOLVED if broken else SOLVED, data, tmp_path)
+    assert kinds(model, dataset) == ({kind} if broken else set())

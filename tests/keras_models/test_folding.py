@@ -5,9 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from bn_tutorial.keras_models import fold_batch_norm, plan_folding
-from tests.keras_models.models import randomized
-
-BN = layers.BatchNormalization
+from tests.keras_models.models import BN, Block, DoubledBN, Subclassed, predict, randomized
 
 
 class Halved(layers.Layer):
@@ -24,18 +22,6 @@ class Nameless(Halved):
         return {}
 
 
-class Inside(layers.Layer):
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.norm = BN(name="norm")
-
-    def build(self, shape):
-        self.norm.build(shape)
-
-    def call(self, inputs):
-        return self.norm(inputs)
-
-
 class Noisy(layers.Layer):
     """Random at inference too, by a seed that is part of the model."""
 
@@ -45,11 +31,6 @@ class Noisy(layers.Layer):
 
     def call(self, inputs):
         return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.seed)
-
-
-class Subclassed(keras.Model):
-    def call(self, inputs):
-        return inputs
 
 
 class Constructed(keras.Model):
@@ -66,11 +47,6 @@ class Doubled(keras.Sequential):
         return 2 * super().call(inputs, training=training)
 
 
-class OwnBN(BN):
-    def call(self, inputs, training=None, mask=None):
-        return inputs + super().call(inputs, training=training, mask=mask)
-
-
 class OwnDense(layers.Dense):
     def call(self, inputs):
         return super().call(inputs) ** 2
@@ -82,10 +58,6 @@ def squared(inputs):
 
 def chain(shape, *blocks, name=None):
     return randomized(keras.Sequential([keras.Input(shape), *blocks], name=name))
-
-
-def predict(model, inputs):
-    return keras.tree.map_structure(lambda outputs: outputs.numpy(), model(inputs, training=False))
 
 
 def random_inputs(model):
@@ -220,7 +192,7 @@ def test_what_stays_and_why():
         relu(BN(name="of a timed one")(layers.TimeDistributed(timed)(inputs))) + timed(inputs),
         relu(twice(layers.Conv2D(4, 1)(inputs))) + twice(layers.Conv2D(4, 1)(inputs)),
         relu(BN(axis=1, name="of rows")(conv)),
-        Inside(name="mine")(relu(keras.ops.multiply(inputs, 2.0))),
+        Block(4, name="mine")(relu(keras.ops.multiply(inputs, 2.0))),
     ]
     model = randomized(keras.Model(inputs, outputs))
     reasons = {
@@ -231,7 +203,7 @@ def test_what_stays_and_why():
         "of a timed one": "2 times",
         "twice": "it is called 2 times",
         "of rows": "axis 1",
-        "mine/norm": "Inside",
+        "mine/norm": "Block",
     }
     assert_folds(model, 0, len(reasons))
     kept = plan_folding(model).kept
@@ -316,7 +288,7 @@ def test_a_pair_that_rounding_keeps_apart_stays():
 
 
 def test_what_cannot_be_folded():
-    subclassed = Subclassed()
+    subclassed = Subclassed(layers.Dense(2))
     subclassed(np.zeros([1, 2], np.float32))
     for model, error, message in (
         ("a model", TypeError, "expected a Keras 3 model, found str"),
@@ -355,7 +327,7 @@ def test_only_what_is_exactly_known_folds(change, reason):
 @pytest.mark.parametrize(
     ("blocks", "reason"),
     [
-        ([layers.Dense(4), OwnBN()], "OwnBN"),
+        ([layers.Dense(4), DoubledBN()], "DoubledBN"),
         ([OwnDense(4), BN()], "OwnDense"),
         ([Doubled([keras.Input([3]), layers.Dense(4), BN()])], "Doubled"),
         # BN over what is flattened has a scale of its own for each place; a convolution has not.

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from bn_tutorial import mnist
 from bn_tutorial.keras_models import examine
+from tests.keras_models.models import Subclassed
 
 SOFTMAX = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 BINARY = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -41,23 +42,12 @@ def head(inputs, hidden, units=10):
 
 
 def convolve(tensor, filters, kind=layers.Conv2D, **options):
-    size = (3,) if kind is layers.DepthwiseConv2D else (filters, 3)
-    return layers.ReLU()(norm()(kind(*size, padding="same", use_bias=False, **options)(tensor)))
+    layer = kind(filters, 3, padding="same", use_bias=False, **options)
+    return layers.ReLU()(norm()(layer(tensor)))
 
 
 def backbone(inputs):
     return convolve(convolve(inputs, 8, strides=2), 8, strides=2)
-
-
-def convolutional():
-    inputs = keras.Input([28, 28, 1])
-    return head(inputs, layers.GlobalAveragePooling2D()(backbone(inputs)))
-
-
-def depthwise():
-    inputs = keras.Input([28, 28, 1])
-    hidden = convolve(convolve(inputs, 8, strides=2), 8, kind=layers.DepthwiseConv2D)
-    return head(inputs, hidden)
 
 
 def residual():
@@ -147,18 +137,8 @@ def over_time():
     return head(inputs, frames(inputs))
 
 
-class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.body = keras.Sequential([layers.Flatten(), *dense()])
-        self.head = layers.Dense(10)
-
-    def call(self, inputs, training=None):
-        return self.head(self.body(inputs, training=training))
-
-
 def subclassed():
-    model = Subclassed()
+    model = Subclassed(flat())
     model(np.zeros([2, 28, 28, 1], np.float32))
     return model
 
@@ -180,8 +160,6 @@ CLASSIFIERS = {
     "renorm": lambda: flat(*dense(renorm=True)),
     "dropout at the end": lambda: flat(*dense(), layers.Dropout(0.3)),
     "little dropout": lambda: flat(*dense(), layers.Dropout(0.1), *dense()),
-    "convolutional": convolutional,
-    "depthwise": depthwise,
     "residual": residual,
     "before the activation": before_activation,
     "fine-tuning": fine_tuning,

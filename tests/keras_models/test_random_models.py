@@ -10,40 +10,19 @@ from hypothesis import strategies as st
 from keras import layers
 
 from bn_tutorial.keras_models import examine, fold_batch_norm, plan_folding, recalibrate
-from tests.keras_models.models import randomized
-
-BN = layers.BatchNormalization
-
-
-@keras.saving.register_keras_serializable("random models")
-class Doubled(BN):
-    """A kind of BN of somebody's own."""
-
-    def call(self, inputs, training=None, mask=None):
-        return 2 * super().call(inputs, training=training, mask=mask)
-
-
-class Block(layers.Layer):
-    """BN in a layer whose graph can't be followed."""
-
-    def __init__(self, units, **options):
-        super().__init__(**options)
-        self.units = units
-        self.dense, self.norm = layers.Dense(units), BN()
-
-    def build(self, shape):
-        self.dense.build(shape)
-        self.norm.build((*shape[:-1], self.units))
-
-    def call(self, inputs, training=None):
-        return self.norm(self.dense(inputs), training=training)
-
-    def get_config(self):
-        return super().get_config() | {"units": self.units}
+from tests.keras_models.models import (
+    BN,
+    Block,
+    DoubledBN,
+    predict,
+    randomized,
+    stays_as_it_was,
+)
+from tests.variables import unchanged
 
 
 def norm(draw, rank):
-    kind = draw(st.sampled_from([BN, BN, BN, Doubled]))
+    kind = draw(st.sampled_from([BN, BN, BN, DoubledBN]))
     axis = draw(st.sampled_from([-1, -1, -1, 1])) if rank > 2 else -1
     options = {name: draw(st.booleans()) for name in ("center", "scale")}
     return kind(axis=axis, epsilon=draw(st.sampled_from([1e-3, 0.1])), **options)
@@ -129,10 +108,6 @@ def build(draw):
     return model, data if len(data) > 1 else data[0]
 
 
-def predict(model, inputs):
-    return [np.array(o.numpy()) for o in keras.tree.flatten(model(inputs, training=False))]
-
-
 DRAWN = settings(
     deadline=None,
     derandomize=True,  # the same models each time
@@ -158,22 +133,17 @@ def test_random_models(data):
 
 def check(model, inputs):
     """Folding changes no prediction, examining changes nothing, recalibrating the statistics."""
-    expected, weights = predict(model, inputs), model.get_weights()
-    new = fold_batch_norm(model, verbose=0)
-    plan = plan_folding(model)
-    names = {layer.name for layer in new.layers}
-    for name in plan.folded:
-        assert name not in names or isinstance(new.get_layer(name), layers.Identity)
-    for one, other in zip(expected, predict(new, inputs), strict=True):
+    expected = predict(model, inputs)
+    with stays_as_it_was(model):
+        new, plan = fold_batch_norm(model, verbose=0), plan_folding(model)
+        examine(model, inputs)
+    left = {layer.name for layer in new.layers if not isinstance(layer, layers.Identity)}
+    assert not left & plan.folded.keys()
+    for one, other in zip(*map(keras.tree.flatten, (expected, predict(new, inputs))), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * np.abs(one).max())
-    examine(model, inputs)
-    assert all(map(np.array_equal, weights, model.get_weights()))
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, BN)]
-    recalibrate(model, inputs, verbose=0)
-    moved = [not np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True)]
-    moving = {v.path for layer in norms for v in (layer.moving_mean, layer.moving_variance)}
-    assert {v.path for v, m in zip(model.weights, moved, strict=True) if m} <= moving
-    first = predict(model, inputs)
-    recalibrate(model, inputs, verbose=0)
-    for one, other in zip(first, predict(model, inputs), strict=True):
-        np.testing.assert_array_equal(one, other)
+    moving = [v for layer in norms for v in (layer.moving_mean, layer.moving_variance)]
+    with stays_as_it_was(model, but=moving):
+        recalibrate(model, inputs, verbose=0)
+    with unchanged(moving):
+        recalibrate(model, inputs, verbose=0)

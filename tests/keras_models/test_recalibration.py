@@ -10,21 +10,8 @@ from keras import layers
 
 from bn_tutorial import networks, population
 from bn_tutorial.keras_models import recalibrate, recalibration
-from tests.keras_models.models import randomized, stays_as_it_was
+from tests.keras_models.models import BN, Subclassed, randomized, stays_as_it_was
 from tests.variables import assert_all_close, unchanged, values
-
-
-@keras.saving.register_keras_serializable("tests")
-class Subclassed(keras.Model):
-    """BN in a layer inside a model that has no graph."""
-
-    def __init__(self):
-        super().__init__()
-        self.dense = layers.Dense(4)
-        self.inner = keras.Sequential([layers.BatchNormalization(), layers.Activation("relu")])
-
-    def call(self, inputs, training=None):
-        return self.inner(self.dense(inputs), training=training)
 
 
 @pytest.fixture
@@ -44,11 +31,11 @@ def model():
             [
                 keras.Input([6]),
                 layers.Dense(5),
-                layers.BatchNormalization(momentum=0.7, name="first"),
+                BN(momentum=0.7, name="first"),
                 layers.Activation("sigmoid"),
                 layers.Dropout(0.5, seed=3),
                 layers.Dense(4),
-                layers.BatchNormalization(epsilon=0.01, center=False, name="second"),
+                BN(epsilon=0.01, center=False, name="second"),
             ]
         )
     )
@@ -79,21 +66,23 @@ def assert_statistics(layer, mean, variance):
 
 
 def test_both_layers_against_numpy(model, inputs):
-    """In one pass, the second layer behind the first's batch statistics; the last batch is 10."""
-    recalibrate(model, inputs)
+    """In one pass, the second layer after the first's batch statistics; the last batch is 10."""
+    recalibrate(model, (inputs, np.zeros(len(inputs))))  # all forms of data are in `test_data`
     dense, first, _, _, other, second = model.layers
-    z1 = [inputs[i : i + 60] @ dense.kernel + dense.bias for i in (0, 60, 120)]
-    assert_statistics(first, *pooled([np.array(z) for z in z1]))
-    hidden = [
-        1 / (1 + np.exp(-(normalized(np.array(z), 1e-3) * first.gamma + first.beta))) for z in z1
-    ]
+    parts = [inputs[i : i + 60] for i in (0, 60, 120)]
+    z1 = [np.array(part @ dense.kernel + dense.bias) for part in parts]
+    assert_statistics(first, *pooled(z1))
+    normal = [normalized(z, 1e-3) * first.gamma + first.beta for z in z1]
+    hidden = [1 / (1 + np.exp(-z)) for z in normal]
     assert_statistics(second, *pooled([np.array(h @ other.kernel + other.bias) for h in hidden]))
+    with unchanged(model.non_trainable_variables):
+        recalibrate(model, iter(parts))
 
 
 @pytest.mark.parametrize("axis", [1, -1])
 def test_convolutional_layers_of_any_axis(axis, generator):
     images = generator.normal(3.0, 2.0, (20, 4, 5, 3)).astype(np.float32)
-    layer = layers.BatchNormalization(axis)
+    layer = BN(axis)
     recalibrate(randomized(chain(layer, shape=[4, 5, 3])), images)
     assert_statistics(layer, *pooled([np.moveaxis(images, axis, -1)]))
 
@@ -105,7 +94,7 @@ def test_as_the_articles_network(digits):
     model = chain(shape=[784])
     for _ in weights[:-1]:
         model.add(layers.Dense(100, use_bias=False))
-        model.add(layers.BatchNormalization())
+        model.add(BN())
         model.add(layers.Activation("sigmoid"))
     model.add(layers.Dense(10))
     for layer, matrix in zip(model.layers[::3], weights, strict=True):
@@ -118,13 +107,6 @@ def test_as_the_articles_network(digits):
         assert_statistics(theirs, layer.batch_norm.pop_mean, layer.batch_norm.pop_var)
 
 
-def test_labels_and_batches_make_no_difference(model, inputs):
-    """All forms of data are in `test_data`."""
-    recalibrate(model, (inputs, np.zeros(len(inputs))))
-    with unchanged(model.non_trainable_variables):
-        recalibrate(model, (inputs[i : i + 60] for i in (0, 60, 120)))
-
-
 def test_so_many_batches(model, inputs, capsys):
     recalibrate(model, inputs, batches=2)
     assert "2/2" in capsys.readouterr().out
@@ -133,11 +115,12 @@ def test_so_many_batches(model, inputs, capsys):
 
 
 def test_nothing_else_changes(model, inputs):
+    first, second = model.get_layer("first"), model.get_layer("second")
     model.compile("adam", "mse")
     model.fit(inputs, np.zeros([130, 4]), verbose=0)
-    with stays_as_it_was(model, but=moving(model.get_layer("first"), model.get_layer("second"))):
+    with stays_as_it_was(model, but=moving(first, second)):
         recalibrate(model, inputs)
-    assert model.get_layer("first").momentum == 0.7
+    assert first.momentum == 0.7
 
 
 def test_frozen_layers_keep_their_statistics(model, inputs, capsys):
@@ -153,7 +136,7 @@ def test_frozen_layers_keep_their_statistics(model, inputs, capsys):
 
 def test_a_model_inside_a_model_and_a_shared_layer(inputs, generator):
     """A layer that is called twice counts the values of both calls."""
-    shared = layers.BatchNormalization()
+    shared = BN()
     inner = chain(shared)
     left, right = keras.Input([6], name="left"), keras.Input([6], name="right")
     model = randomized(keras.Model({"left": left, "right": right}, [inner(left), inner(right)]))
@@ -163,15 +146,16 @@ def test_a_model_inside_a_model_and_a_shared_layer(inputs, generator):
 
 
 def test_a_subclassed_model(inputs):
-    model = Subclassed()
+    dense, norm = layers.Dense(4), BN()
+    model = Subclassed(keras.Sequential([dense, norm, layers.Activation("relu")]))
     model(inputs[:2])
     recalibrate(randomized(model), inputs)
-    assert_statistics(model.inner.layers[0], *pooled([np.array(model.dense(inputs))]))
+    assert_statistics(norm, *pooled([np.array(dense(inputs))]))
 
 
 def test_over_time(series):
     """A layer that is called in a loop."""
-    inner = chain(layers.BatchNormalization())
+    inner = chain(BN())
     recalibrate(chain(layers.TimeDistributed(inner), shape=[7, 6]), series)
     assert_statistics(inner.layers[0], *pooled([series]))
 
@@ -179,7 +163,7 @@ def test_over_time(series):
 def test_what_a_mask_hides_does_not_count(series):
     """Nor does a batch that it hides altogether."""
     series[5:, 4:] = 0.0
-    layer = layers.BatchNormalization()
+    layer = BN()
     recalibrate(chain(layers.Masking(), layer, shape=[7, 6]), [series, np.zeros_like(series)])
     assert_statistics(layer, *pooled([series[:5].reshape(-1, 6), series[5:, :4].reshape(-1, 6)]))
 
@@ -197,10 +181,23 @@ def test_an_interruption_at_the_very_end(model, inputs, monkeypatch):
         recalibrate(model, inputs)
 
 
-def test_mixed_precision(inputs):
-    layer, half = layers.BatchNormalization(dtype="mixed_float16"), inputs.astype(np.float16)
-    recalibrate(chain(layer, dtype="float16"), half)
-    assert_statistics(layer, *pooled([half.astype(np.float64)]))
+@pytest.mark.parametrize(
+    ("dtype", "mean", "deviation", "options", "of_mean", "of_variance"),
+    [
+        ("float16", 2.0, 3.0, {"dtype": "mixed_float16"}, 1e-4, 1e-4),
+        # Two passes over a batch; E[x²] − E[x]² would leave noise of the variance.
+        ("float32", 1e3, 1.0, {"synchronized": False}, 1e-6, 1e-3),
+        ("float32", 1e3, 1.0, {"synchronized": True}, 1e-6, 1e-3),
+        # float32 has seven digits for both.
+        ("float64", 1e3, 1e-3, {"dtype": "float64"}, 1e-12, 1e-6),
+    ],
+)
+def test_precision(dtype, mean, deviation, options, of_mean, of_variance, generator):
+    inputs, layer = generator.normal(mean, deviation, (130, 6)).astype(dtype), BN(**options)
+    recalibrate(chain(layer, dtype=dtype), inputs)
+    inputs = inputs.astype(np.float64)
+    np.testing.assert_allclose(layer.moving_mean, inputs.mean(0), rtol=of_mean)
+    np.testing.assert_allclose(layer.moving_variance, inputs.var(0), rtol=of_variance)
 
 
 class StoppedError(Exception):
@@ -238,7 +235,7 @@ def test_what_goes_wrong_changes_nothing(what, error, model, inputs):
     [
         (lambda: keras.Sequential([layers.Dense(2)]), [], {}, "model that is built"),
         (lambda: chain(layers.ReLU()), [], {}, "found none"),
-        (lambda: chain(layers.BatchNormalization(name="only", trainable=False)), [], {},
+        (lambda: chain(BN(name="only", trainable=False)), [], {},
          "only frozen ones: only"),
         (None, np.ones([0, 6]), {}, "empty dataset"),
         (None, np.ones([4, 6]), {"batches": 0}, "batches must be 1 or more, found 0"),
@@ -258,7 +255,7 @@ class Traced(keras.layers.Layer):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.norm = layers.BatchNormalization()
+        self.norm = BN()
 
     def build(self, shape):
         self.norm.build(shape)
@@ -283,21 +280,21 @@ def test_a_block_that_is_a_tf_function_keeps_no_trace(inputs):
     assert not np.allclose(before, found, atol=0.1)
 
 
-class Tripled(layers.BatchNormalization):
+class Tripled(BN):
     """Normalises three times its inputs, and gives twice what comes out."""
 
     def call(self, inputs, training=None, mask=None):
         return 2 * super().call(3 * inputs, training=training, mask=mask)
 
 
-class ByItsStatistics(layers.BatchNormalization):
+class ByItsStatistics(BN):
     """Frozen, whatever it is told."""
 
     def call(self, inputs, training=None, mask=None):  # noqa: ARG002
         return super().call(inputs, training=False, mask=mask)
 
 
-class OfItsOwn(layers.BatchNormalization):
+class OfItsOwn(BN):
     """Follows its batches with a decay of its own."""
 
     def call(self, inputs, training=None, mask=None):
@@ -307,7 +304,7 @@ class OfItsOwn(layers.BatchNormalization):
 
 
 def test_a_kind_of_bn_is_measured_as_it_normalises(inputs, capsys):
-    frozen, tripled, last = ByItsStatistics(name="frozen"), Tripled(), layers.BatchNormalization()
+    frozen, tripled, last = ByItsStatistics(name="frozen"), Tripled(), BN()
     recalibrate(chain(frozen, tripled, last), inputs)
     scale = np.float32(1 / np.sqrt(1 + 1e-3))
     assert_statistics(frozen, np.zeros(6), np.ones(6))
@@ -326,9 +323,9 @@ def test_a_kind_of_bn_that_can_not_be_measured(inputs):
 
 def test_renorm(inputs):
     """All of its statistics are set, so that a step of training moves them as little as any."""
-    if "renorm" not in layers.BatchNormalization().get_config():
+    if "renorm" not in BN().get_config():
         pytest.skip("this Keras has no renorm")
-    first, second = layers.BatchNormalization(renorm=True), layers.BatchNormalization()
+    first, second = BN(renorm=True), BN()
     model = chain(first, second)
     recalibrate(model, inputs)
     mean, variance = pooled([inputs])
@@ -341,24 +338,6 @@ def test_renorm(inputs):
     assert_statistics(second, *pooled(batches))
     model(inputs, training=True)
     np.testing.assert_allclose(first.moving_variance, variance, rtol=1e-3)
-
-
-def test_float64(generator):
-    """A spread of a thousandth around a thousand: float32 has seven digits for both."""
-    inputs = generator.normal(1e3, 1e-3, (130, 6))
-    layer = layers.BatchNormalization(dtype="float64")
-    recalibrate(chain(layer, dtype="float64"), inputs)
-    np.testing.assert_allclose(layer.moving_mean, inputs.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(layer.moving_variance, inputs.var(0), rtol=1e-6)
-
-
-@pytest.mark.parametrize("synchronized", [False, True])
-def test_large_means_in_float32(synchronized, generator):
-    """Two passes over a batch; E[x²] − E[x]² would leave noise of the variance."""
-    inputs = generator.normal(1e3, 1.0, (130, 6)).astype(np.float32)
-    layer = layers.BatchNormalization(synchronized=synchronized)
-    recalibrate(chain(layer), inputs)
-    np.testing.assert_allclose(layer.moving_variance, inputs.var(0, np.float64), rtol=1e-3)
 
 
 def test_statistics_that_were_spoilt(model, inputs):
@@ -377,7 +356,7 @@ class Recurrent(layers.Layer):
     def __init__(self, **options):
         super().__init__(**options)
         self.state_size = 6
-        self.norm = layers.BatchNormalization()
+        self.norm = BN()
 
     def build(self, shape):
         self.norm.build(shape)
@@ -394,24 +373,19 @@ def test_inside_a_loop_of_the_graph(series):
     assert_statistics(cell.norm, *pooled([np.concatenate([series, twice], axis=1)]))
 
 
-@keras.saving.register_keras_serializable("tests")
-class Eager(keras.Model):
+class Eager(Subclassed):
     """Can't be put into a graph."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm = layers.BatchNormalization()
 
     def call(self, inputs, training=None):
         float(inputs.numpy()[0, 0])
-        return self.norm(inputs, training=training)
+        return super().call(inputs, training)
 
 
 def test_a_model_without_a_graph(inputs):
-    model = Eager()
+    model = Eager(BN())
     model(inputs[:2])
     recalibrate(model, inputs)
-    assert_statistics(model.norm, *pooled([inputs]))
+    assert_statistics(model.body, *pooled([inputs]))
 
 
 class Counting(layers.Layer):
@@ -427,23 +401,21 @@ class Counting(layers.Layer):
 
 
 def test_losses_and_counters_of_layers_are_as_they_were(inputs):
-    model = chain(Counting(), layers.BatchNormalization())
+    """And one graph serves all batches."""
+    counting = Counting()
+    model = chain(counting, BN())
     model(inputs)
-    calls, losses = model.layers[0].calls, [float(loss) for loss in model.losses]
-    recalibrate(model, inputs)
-    assert model.layers[0].calls == calls
-    assert [float(loss) for loss in model.losses] == losses
-
-
-def test_one_graph_serves_all_batches(inputs):
-    model, before = chain(Counting(), layers.BatchNormalization()), Counting.everywhere
+    calls, everywhere = counting.calls, Counting.everywhere
+    losses = list(map(float, model.losses))
     recalibrate(model, (inputs[i : i + 10] for i in range(0, 130, 10)))
-    assert Counting.everywhere - before < 3
+    assert counting.calls == calls
+    assert list(map(float, model.losses)) == losses
+    assert Counting.everywhere - everywhere < 3
 
 
 def test_a_model_is_forgotten_after_it(inputs):
     """TensorFlow keeps the functions of NumPy's that a graph calls."""
-    model = chain(layers.BatchNormalization())
+    model = chain(BN())
     recalibrate(model, inputs)
     gone = weakref.ref(model)
     del model
@@ -454,16 +426,8 @@ def test_a_model_is_forgotten_after_it(inputs):
 
 @pytest.mark.filterwarnings("ignore:`build..` was called on layer:UserWarning")
 def test_an_unbuilt_layer(inputs):
-    class Partly(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.norm = layers.BatchNormalization()
-            self.never = layers.BatchNormalization(name="never")
-
-        def call(self, inputs, training=None):
-            return self.norm(inputs, training=training)
-
-    model = Partly()
+    model = Subclassed(BN())
+    model.never = BN(name="never")
     model(inputs[:2])
     with pytest.raises(ValueError, match='"never" is not'):
         recalibrate(model, inputs)
@@ -479,7 +443,7 @@ class Picky(layers.Layer):
 
 def test_what_the_model_says_is_said_in_short(inputs):
     with pytest.raises(ValueError, match="batch 1: no such day") as raised:
-        recalibrate(chain(Picky(), layers.BatchNormalization()), inputs)
+        recalibrate(chain(Picky(), BN()), inputs)
     assert raised.value.__suppress_context__
 
 
