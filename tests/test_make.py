@@ -39,24 +39,22 @@ def chapter(tmp_path):
         "figures.plot_digits(data.test.images, data.test.classes, 'digits')\n"
         "plt.show()"
     )
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     folder = tmp_path / "chapters"
     folder.mkdir()
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[cell], metadata=kernel), folder / "07_tiny.ipynb"
-    )
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "07_tiny.ipynb")
     return folder
 
 
-def run_chapter(chapter, home):
-    return make("run", "ONLY=07", f"FOLDER={chapter}", f"PAGES={chapter.parent}", HOME=str(home))
+def run_chapters(folder, home, only="07"):
+    where = f"FOLDER={folder}", f"PAGES={folder.parent}"
+    return make("run", f"ONLY={only}", *where, HOME=str(home))
 
 
 def test_run_leaves_the_home_folder_as_it_was_and_names_the_page(chapter, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "mine").touch()
-    result = run_chapter(chapter, home)
+    result = run_chapters(chapter, home)
     assert result.returncode == 0, result.stderr
     assert [str(path.relative_to(home)) for path in home.rglob("*")] == ["mine"]
     page = tmp_path / "07_tiny.html"
@@ -70,16 +68,14 @@ def test_run_leaves_the_home_folder_as_it_was_and_names_the_page(chapter, tmp_pa
 def test_run_where_there_can_be_no_home(chapter, tmp_path):
     """Below a file no folder can be made, not even by root."""
     (tmp_path / "file").touch()
-    result = run_chapter(chapter, tmp_path / "file/home")
+    result = run_chapters(chapter, tmp_path / "file/home")
     assert result.returncode == 0, result.stderr
 
 
 def test_a_cell_that_fails_is_shown_and_the_other_notebooks_go_on(chapter, tmp_path):
     failing = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
     nbformat.write(failing, chapter / "08_failing.ipynb")
-    result = make(
-        "run", "ONLY=08 07", f"FOLDER={chapter}", f"PAGES={tmp_path}", HOME=str(tmp_path / "home")
-    )
+    result = run_chapters(chapter, tmp_path / "home", "08 07")
     assert result.returncode != 0
     assert "ZeroDivisionError" in result.stderr
     assert (tmp_path / "07_tiny.html").exists()

@@ -68,7 +68,7 @@ def test_numpys_own_assertion_is_recorded_and_does_not_raise(monkeypatch):
 
 
 def outcomes(*slacks, run=RUNS[0]):
-    return [Outcome("01", run, {"a > b": slack}, 1.0, []) for slack in slacks]
+    return [Outcome("01", run, {"a > b": slack}, []) for slack in slacks]
 
 
 def test_a_margin_is_in_standard_deviations():

@@ -9,7 +9,11 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
 SOLUTIONS = sorted(FOLDER.glob("solutions/*.ipynb"))
-EXERCISES = "10_write_it_yourself"  # its solutions are of exercises, with checks
+EXERCISES = "10_write_it_yourself.ipynb"  # its solutions are of exercises, with checks
+
+
+def name(path):
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def read(path):
@@ -18,29 +22,14 @@ def read(path):
     return node
 
 
-@pytest.fixture(
-    params=[*CHAPTERS, *SOLUTIONS],
-    ids=lambda path: path.relative_to(FOLDER).with_suffix("").as_posix(),
-)
+@pytest.fixture(params=[*CHAPTERS, *SOLUTIONS], ids=name)
 def notebook(request):
     return read(request.param)
 
 
-@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+@pytest.fixture(params=CHAPTERS, ids=name)
 def chapter(request):
     return read(request.param)
-
-
-@pytest.fixture(
-    params=[path for path in SOLUTIONS if path.stem != EXERCISES], ids=lambda path: path.stem
-)
-def chapter_and_solutions(request):
-    return read(FOLDER / request.param.name), read(request.param)
-
-
-@pytest.fixture
-def exercises_and_solutions():
-    return read(FOLDER / f"{EXERCISES}.ipynb"), read(FOLDER / f"solutions/{EXERCISES}.ipynb")
 
 
 def code_cells(notebook):
@@ -82,11 +71,12 @@ def test_each_question_has_an_answer(chapter):
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_each_question_is_worked_out_in_the_solutions(chapter_and_solutions):
-    chapter, solutions = chapter_and_solutions
-    headings = re.findall(r"^## (\d+)\. .+\n\n(.+)$", prose(solutions), re.MULTILINE)
+@pytest.mark.parametrize("path", [path for path in SOLUTIONS if path.name != EXERCISES], ids=name)
+def test_each_question_is_worked_out_in_the_solutions(path):
+    headings = re.findall(r"^## (\d+)\. .+\n\n(.+)$", prose(read(path)), re.MULTILINE)
     plain = [(number, text.replace("*", "")) for number, text in headings]
-    assert plain == [(n, text.replace("*", "")) for n, text, _ in questions_of(chapter)]
+    questions = questions_of(read(FOLDER / path.name))
+    assert plain == [(number, text.replace("*", "")) for number, text, _ in questions]
 
 
 def test_the_short_form_changes_parameters_that_exist(notebook):
@@ -157,25 +147,19 @@ CHECK = re.compile(r"\b(checks\.\w+|museum\.check_\w+)\(")
 
 
 def checks_of(notebook):
-    """The names of the checks that a notebook calls, in order."""
-    calls = (CHECK.findall(cell.source) for cell in code_cells(notebook))
-    return [name for names in calls for name in names]
+    """The cells that call a check, by its name and in order."""
+    return {call[1]: cell for cell in code_cells(notebook) if (call := CHECK.search(cell.source))}
 
 
-def test_exercises_are_not_filled_in(exercises_and_solutions):
-    exercises, _ = exercises_and_solutions
-    for cell in code_cells(exercises):
-        for check in CHECK.findall(cell.source):
-            (output,) = cell.outputs
-            unwritten, broken = ": not written yet\n", "Not mended (as it was)."
-            expected = unwritten if check.startswith("checks.") else broken
-            assert expected in output.data["text/plain"]
+def test_exercises_are_not_filled_in():
+    for check, cell in checks_of(read(FOLDER / EXERCISES)).items():
+        unwritten = check.startswith("checks.")
+        expected = ": not written yet\n" if unwritten else "Not mended (as it was)."
+        assert expected in cell.outputs[0].data["text/plain"]
 
 
-def test_each_check_passes_on_its_solution(exercises_and_solutions):
-    exercises, solutions = exercises_and_solutions
-    assert checks_of(solutions) == checks_of(exercises)
-    assert len(checks_of(solutions)) == 5 + 10
-    for cell in code_cells(solutions):
-        if CHECK.search(cell.source):
-            assert "assert result.passed" in cell.source
+def test_each_check_passes_on_its_solution():
+    solved = checks_of(read(FOLDER / "solutions" / EXERCISES))
+    assert [*solved] == [*checks_of(read(FOLDER / EXERCISES))]
+    assert len(solved) == 5 + 10
+    assert all("assert result.passed" in cell.source for cell in solved.values())

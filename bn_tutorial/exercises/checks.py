@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from bn_tutorial.batch_norm import batch_norm_by_hand, batch_norm_gradients
+from bn_tutorial.batch_norm import batch_norm_by_hand
 from bn_tutorial.exercises import formulas
 from bn_tutorial.exercises.comparing import Arguments, agree, in_float32, require_right, tensors
 from bn_tutorial.exercises.results import Mistaken, check_function
@@ -35,10 +35,9 @@ def forward(function: Callable) -> str:
     `function(inputs, gamma, beta, epsilon)` returns outputs `[batch, units]`. Where TensorFlow can
     follow it backwards, its gradient is looked at too.
     """
-    reference, cases = batch_norm_by_hand, [batch(*size) for size in SIZES]
-    formula = formulas.normalize, formulas.FORWARD
-    require_right(function, cases, ["outputs"], [reference], *formula)
-    gradient = _require_digits_and_gradient(function, reference, cases[-1])
+    cases = [batch(*size) for size in SIZES]
+    require_right(function, cases, ["outputs"], formulas.normalize, formulas.FORWARD)
+    gradient = _require_digits_and_gradient(function, batch_norm_by_hand, cases[-1])
     return f"Right for two batches of different size, and for inputs far from 0. {gradient}"
 
 
@@ -51,13 +50,13 @@ def population(function: Callable) -> str:
     Keras, or the unbiased one, as in the paper and in PyTorch; the text says which.
     """
     formula, cases = formulas.normalize_and_update, population_cases()
-    either = [formula, partial(formula, kept=lambda v, epsilon, m: v * m / max(m - 1, 1))]
+    unbiased = partial(formula, kept=lambda v, epsilon, m: v * m / max(m - 1, 1))
     names = ["outputs", "new pop_mean", "new pop_var"]
-    require_right(function, cases, names, either, formula, formulas.POPULATION)
+    require_right(function, cases, names, formula, formulas.POPULATION, also_right=[unbiased])
     new_var = np.asarray(function(*tensors(cases[0]))[2])
     kept = (
         "It keeps the biased variance, as this tutorial and Keras do."
-        if agree(new_var, formula(*cases[0].values())[2])
+        if agree(new_var, formula(*cases[0])[2])
         else "It keeps the unbiased variance, as the paper and PyTorch do; this tutorial and Keras "
         "keep the biased one. Both are in use."
     )
@@ -81,8 +80,7 @@ def backward(function: Callable) -> str:
     `[units]` and of beta `[units]`.
     """
     names = [f"gradient of {name}" for name in ("inputs", "gamma", "beta")]
-    formula = formulas.gradients, formulas.BACKWARD
-    require_right(function, backward_cases(), names, [batch_norm_gradients], *formula)
+    require_right(function, backward_cases(), names, formulas.gradients, formulas.BACKWARD)
     return "The three gradients are right, for two batches of different size."
 
 
@@ -92,10 +90,10 @@ def convolution(function: Callable) -> str:
 
     `function(inputs, gamma, beta, epsilon)` returns outputs of the inputs' shape.
     """
-    reference, cases = conv_batch_norm_by_hand, [batch(*size) for size in IMAGE_SIZES]
+    cases = [batch(*size) for size in IMAGE_SIZES]
     formula = partial(formulas.normalize, statistics=formulas.over(0, 1, 2))
-    require_right(function, cases, ["outputs"], [reference], formula, formulas.CONVOLUTION)
-    gradient = _require_digits_and_gradient(function, reference, cases[-1])
+    require_right(function, cases, ["outputs"], formula, formulas.CONVOLUTION)
+    gradient = _require_digits_and_gradient(function, conv_batch_norm_by_hand, cases[-1])
     return f"Right for images of two sizes, and for inputs far from 0. {gradient}"
 
 
@@ -106,49 +104,46 @@ def folding(function: Callable) -> str:
     `function(weights, bias, gamma, beta, pop_mean, pop_var, epsilon)` returns new weights
     `[inputs, units]` and a new bias `[units]`.
     """
-    names, formula = ["weights", "bias"], formulas.fold
-    require_right(function, folding_cases(), names, [formula], formula, formulas.FOLDING)
+    names = ["weights", "bias"]
+    require_right(function, folding_cases(), names, formulas.fold, formulas.FOLDING)
     return "The folded layer gives what the layer and its BN gave, for two sizes of layer."
 
 
-def batch(*shape: int) -> dict[str, np.ndarray | float]:
-    """Arguments with means far from 0; no two samples, rows, columns or units are alike."""
+def batch(*shape: int) -> Arguments:
+    """Inputs, gamma, beta, epsilon: means far from 0; no two samples, rows or units are alike."""
     generator, units = np.random.default_rng(shape[0]), shape[-1]
     inputs = generator.normal(10, generator.uniform(0.7, 3, units), shape)
     for axis, size in enumerate(shape):
         others = [other for other in range(len(shape)) if other != axis]
         inputs += np.expand_dims(generator.uniform(0, 4, size), others)
     gamma, beta = generator.uniform(1.2, 3, units), generator.uniform(4, 12, units)
-    return in_float32(inputs=inputs, gamma=gamma, beta=beta) | {"epsilon": EPSILON}
+    return [*in_float32(inputs, gamma, beta), EPSILON]
+
+
+def _population(units: int) -> list[np.ndarray]:
+    """Mean and variance that are far from those of every batch."""
+    generator = np.random.default_rng(units)
+    return in_float32(generator.uniform(28, 40, units), generator.uniform(12, 25, units))
 
 
 def population_cases() -> list[Arguments]:
     """Batches in training, the same batches in evaluation, and single samples."""
     cases = []
     for size in SIZES:
-        inputs, gamma, beta, epsilon = batch(*size).values()
-        arguments = {"inputs": inputs, "gamma": gamma, "beta": beta, **_population(gamma.size)}
-        arguments |= {"is_training": True, "decay": DECAY, "epsilon": epsilon}
-        evaluation = arguments | {"is_training": False}
-        cases += [arguments, evaluation, evaluation | {"inputs": inputs[:1]}]
+        inputs, gamma, beta, epsilon = batch(*size)
+        variables = gamma, beta, *_population(gamma.size)
+        for chosen, is_training in ((inputs, True), (inputs, False), (inputs[:1], False)):
+            cases.append([chosen, *variables, is_training, DECAY, epsilon])
     return cases
-
-
-def _population(units: int) -> dict[str, np.ndarray]:
-    """Population statistics that are far from those of every batch."""
-    generator = np.random.default_rng(units)
-    mean, variance = generator.uniform(28, 40, units), generator.uniform(12, 25, units)
-    return in_float32(pop_mean=mean, pop_var=variance)
 
 
 def backward_cases() -> list[Arguments]:
     """Batches, and gradients of their outputs."""
     cases = []
     for size in SIZES:
-        inputs, gamma, _, epsilon = batch(*size).values()
+        inputs, gamma, _, epsilon = batch(*size)
         upstream = np.random.default_rng(size).normal(1.0, 1.0, size)
-        arguments = in_float32(inputs=inputs, gamma=gamma, upstream=upstream)
-        cases.append({**arguments, "epsilon": epsilon})
+        cases.append([inputs, gamma, *in_float32(upstream), epsilon])
     return cases
 
 
@@ -157,10 +152,9 @@ def folding_cases() -> list[Arguments]:
     cases = []
     for size in SIZES:
         generator = np.random.default_rng(size)
-        ends = {"bias": 1, "gamma": 1.2, "beta": 4, "pop_mean": 3, "pop_var": 2}
-        vectors = {name: generator.uniform(low, 2.5 * low, size[1]) for name, low in ends.items()}
-        arguments = in_float32(weights=generator.uniform(0.5, 2, size), **vectors)
-        cases.append({**arguments, "epsilon": EPSILON})
+        least = (1, 1.2, 4, 3, 2)  # of bias, gamma, beta, pop_mean and pop_var
+        vectors = [generator.uniform(low, 2.5 * low, size[1]) for low in least]
+        cases.append([*in_float32(generator.uniform(0.5, 2, size), *vectors), EPSILON])
     return cases
 
 
@@ -172,8 +166,8 @@ def _require_digits_and_gradient(
     Functions of NumPy leave no trace on a tape, and are right without it.
     """
     # The variance has to survive: float32 has 7 digits, of which 5 go to the mean.
-    distant = {**arguments, "inputs": arguments["inputs"] + FAR}
-    right = reference(*distant.values()).numpy()
+    distant = [arguments[0] + FAR, *arguments[1:]]
+    right = reference(*distant).numpy()
     if not agree(np.asarray(function(*tensors(distant))), right, 0.01):
         raise Mistaken(
             "cancellation",

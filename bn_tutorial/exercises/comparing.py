@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,25 +11,22 @@ import tensorflow as tf
 from bn_tutorial.exercises.formulas import EXPLANATIONS, Mistakes
 from bn_tutorial.exercises.results import Mistaken
 
-# By name, in the order of the parameters; arrays are float64, of numbers that float32 has too.
-Arguments = Mapping[str, np.ndarray | float | bool]
+# In the order of the parameters; arrays are float64, of numbers that float32 has too.
+Arguments = Sequence[np.ndarray | float | bool]
 
 # As a share of the largest right number. In float32 right functions differ by a hundredth of that,
 # and mistakes by ten times as much or more.
 TOLERANCE = 1e-4
 
 
-def in_float32(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+def in_float32(*arrays: np.ndarray) -> list[np.ndarray]:
     """The same, each number rounded to one that float32 has."""
-    return {name: values.astype(np.float32).astype(np.float64) for name, values in arrays.items()}
+    return [values.astype(np.float32).astype(np.float64) for values in arrays]
 
 
 def tensors(arguments: Arguments) -> list[object]:
     """What the reader's function is given, by position: arrays as float32 tensors."""
-    return [
-        tf.constant(value, tf.float32) if isinstance(value, np.ndarray) else value
-        for value in arguments.values()
-    ]
+    return [tf.constant(a, tf.float32) if isinstance(a, np.ndarray) else a for a in arguments]
 
 
 def agree(found: np.ndarray, right: np.ndarray, tolerance: float = TOLERANCE) -> bool:
@@ -43,19 +40,19 @@ def require_right(
     function: Callable,
     cases: Sequence[Arguments],
     names: Sequence[str],
-    references: Sequence[Callable],
     formula: Callable,
     mistakes: Mistakes,
+    also_right: Sequence[Callable] = (),
 ) -> None:
     """Raise `Mistaken` unless the reader's function is right in all cases.
 
-    Its results, `names`, are held against those of the references, one of which they should be; and
-    then of the formula with each of the mistakes, to name the one that gives the same wrong values.
+    Its results, `names`, are held against the formula's, or those of another that is right; then
+    against the formula's with each of the mistakes, to name the one that gives the same values.
     """
     for arguments in cases:
-        mode = {True: " in training", False: " in evaluation"}.get(arguments.get("is_training"), "")
-        named = [f"{name}{mode}" for name in names]
-        right, *others = (_arrays(reference(*arguments.values())) for reference in references)
+        mode = [" in training" if a else " in evaluation" for a in arguments if isinstance(a, bool)]
+        named = [name + "".join(mode) for name in names]
+        right, *others = (_arrays(f(*arguments)) for f in (formula, *also_right))
         found = _call(function, arguments, named, right)
         if any(all(map(agree, found, each)) for each in (right, *others)):
             continue
@@ -74,7 +71,7 @@ def wrong_results(
         for mistake, part in ((name, part) for name, parts in named.items() for part in parts):
             # It may divide by zero; and where its shapes don't fit, the reader's was another one.
             with np.errstate(all="ignore"), contextlib.suppress(ValueError):
-                yield mistake, _arrays(formula(*arguments.values(), **{option: part}))
+                yield mistake, _arrays(formula(*arguments, **{option: part}))
 
 
 def _arrays(result: object) -> list[np.ndarray]:

@@ -20,22 +20,20 @@ def over(*axes: int, keepdims: bool = False, ddof: int = 0) -> Callable:
     return lambda x: (x.mean(axes, keepdims=keepdims), x.var(axes, keepdims=keepdims, ddof=ddof))
 
 
+over_batch = over(0)
+
+
 def root(variance: Array, epsilon: float) -> Array:
     """What BN divides by."""
     return np.sqrt(variance + epsilon)
 
 
-def affine(inputs: Array, mean: Array, divisor: Array, gamma: Array, beta: Array) -> Array:
-    """What BN makes of inputs, with the mean and the divisor at hand."""
-    return gamma * (inputs - mean) / divisor + beta
-
-
 def normalize(
     *arguments: Array,
     channels: int = -1,
-    statistics: Callable = lambda x: (x.mean(0), x.var(0)),
+    statistics: Callable = over_batch,
     divisor: Callable = root,
-    outputs: Callable = affine,
+    outputs: Callable = lambda x, m, d, g, b: g * (x - m) / d + b,
 ) -> Array:
     """Batch normalization; `channels` is the axis that gamma and beta belong to."""
     inputs, gamma, beta, epsilon = arguments
@@ -108,7 +106,7 @@ def smooth(old: Array, new: Array, decay: float) -> Array:
 
 def normalize_and_update(
     *arguments: Array,
-    statistics: Callable = lambda x: (x.mean(0), x.var(0)),
+    statistics: Callable = over_batch,
     start: Callable = lambda pop_mean, pop_var: (pop_mean, pop_var),
     kept: Callable = lambda variance, epsilon, count: variance,
     update: Callable = smooth,
@@ -178,7 +176,7 @@ def _terms(of_mean: float, of_variance: float) -> Callable:
 
 def gradients(
     *arguments: Array,
-    statistics: Callable = lambda x: (x.mean(0), x.var(0)),
+    statistics: Callable = over_batch,
     divisor: Callable = root,
     terms: Callable = lambda g, n: g - g.mean(0) - n * (g * n).mean(0),
     scale: Callable = lambda gamma: gamma,

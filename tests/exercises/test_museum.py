@@ -1,7 +1,5 @@
 """`museum`: broken programs are named, mended ones pass, cures that only hide are recognised."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -311,10 +309,9 @@ def test_another_cure(check, name, program):
 
 @pytest.mark.parametrize("check", EXHIBITS)
 @pytest.mark.parametrize("program", [None, lambda *_: np.ones(3)])
+@pytest.mark.filterwarnings("ignore")
 def test_nonsense_is_reported(check, program):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert not getattr(museum, check)(*[program] * len(EXHIBITS[check]), DIGITS).passed
+    assert not getattr(museum, check)(*[program] * len(EXHIBITS[check]), DIGITS).passed
 
 
 def test_a_check_leaves_the_order_of_the_batches_alone():
@@ -323,10 +320,8 @@ def test_a_check_leaves_the_order_of_the_batches_alone():
     assert np.array_equal(used.train.next_indices(60), fresh.train.next_indices(60))
 
 
-def test_torch_state_has_the_shapes_and_statistics_of_pytorch():
-    state = museum.torch_state(DIGITS)
-    assert state["fc1.weight"].shape == (64, 784)
-    assert state["fc2.weight"].shape == (10, 64)
+def test_torch_state_has_the_statistics_of_pytorch():
+    state = museum.torch_state(DIGITS)  # that the shapes are right is seen where Keras takes them
     assert all(value.dtype == np.float32 for value in state.values())
     spread = (DIGITS.train.images @ state["fc1.weight"].T).var(axis=0)
     assert np.allclose(state["bn1.running_var"], spread, rtol=0.5)  # of batches, near the end

@@ -1,4 +1,4 @@
-"""Make the Chinese edition: notebooks/zh/, the *.zh.md, and what canvas and slider say.
+"""Make the Chinese edition: notebooks/zh/, the *.zh.md, and what the fragments say.
 
 Where a message is missing or stale, the edition shows the English paragraph.
 """
@@ -38,14 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             update_catalogue(document)
         elif not options.stale:
             document.write(chinese_text(document))
-    stale = {document.name: len(_stale_messages(document)) for document in chosen}
-    shown = ", ".join(f"{name} {count}" for name, count in stale.items() if count)
+    stale = {each.name: each.messages().keys() - translations(each).keys() for each in chosen}
+    shown = ", ".join(f"{name} {len(messages)}" for name, messages in stale.items() if messages)
     print("Chinese messages that are missing or stale:", shown or "none")
     return 0
-
-
-def _stale_messages(document: Document) -> set[str]:
-    return document.messages().keys() - translations(document).keys()
 
 
 def _problems(document: Document) -> Iterator[str]:

@@ -34,9 +34,9 @@ def chinese_text(document: Document) -> str:
 
 def _chinese_anchor(document: Document, anchor: str) -> str:
     """The anchor of a Chinese heading, by that of the English one; others are the same in both."""
-    for heading in document.headings():
-        if markdown.anchor(heading) == anchor:
-            return markdown.anchor(translations(document).get(heading, heading))
+    for message, translation in translations(document).items():
+        if markdown.anchor(message) == anchor:
+            return markdown.anchor(translation)
     return anchor
 
 

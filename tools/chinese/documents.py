@@ -14,7 +14,7 @@ from tools.chinese import markdown
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/solutions/*.ipynb")
-TEXTS = "bn_tutorial/interactive/texts/*.en.json"  # what the canvas and the slider say
+TEXTS = "bn_tutorial/interactive/texts/*.en.json"  # what the fragments say
 SITE_PAGES = (
     f"site/{name}.md" for name in ("index", "train", "draw", "glossary", "symptoms", "questions")
 )
@@ -67,28 +67,24 @@ class Document:
         shared = self.chapter.messages() if self.chapter else {}
         return {message: places for message, places in found.items() if message not in shared}
 
-    def headings(self) -> list[str]:
-        """The English headings, in order."""
-        text = (ROOT / self.english).read_text(encoding="utf-8")
-        if self.english.endswith(".ipynb"):
-            cells = json.loads(text)["cells"]
-            markdown_cells = (cell for cell in cells if cell["cell_type"] == "markdown")
-            text = "\n\n".join("".join(cell["source"]) for cell in markdown_cells)
-        return markdown.headings(text)
-
     def make(self, translation: Translation, anchors: Anchors = lambda _, anchor: anchor) -> str:
         """The Chinese text: code and outputs as they are, links to the same places."""
+
+        def translate(source: str, place: str) -> str:
+            chinese = markdown.translate(source, lambda message: translation(message, place))
+            return markdown.LINK.sub(lambda link: self._relink(link, anchors), chinese)
+
         text = (ROOT / self.english).read_text(encoding="utf-8")
         if self.english.endswith(".md"):
-            return self._translate(text, "", translation, anchors)
+            return translate(text, "")
         content = json.loads(text)
         if self.english.endswith(".json"):
             content = _translate_texts(content, "", translation)
             return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         for cell in content["cells"]:
             if cell["cell_type"] == "markdown":
-                text = self._translate("".join(cell["source"]), cell["id"], translation, anchors)
-                cell["source"] = text.splitlines(keepends=True)
+                chinese = translate("".join(cell["source"]), cell["id"])
+                cell["source"] = chinese.splitlines(keepends=True)
             for figure in figures_of(cell):
                 figure["alt"] = translation(figure["alt"], cell["id"])
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -98,12 +94,6 @@ class Document:
         path = ROOT / self.chinese
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(chinese, encoding="utf-8", newline="\n")
-
-    def _translate(
-        self, source: str, place: str, translation: Translation, anchors: Anchors
-    ) -> str:
-        chinese = markdown.translate(source, lambda message: translation(message, place))
-        return markdown.LINK.sub(lambda link: self._relink(link, anchors), chinese)
 
     def _relink(self, link: re.Match, anchors: Anchors) -> str:
         """Links lead to the Chinese counterpart; from the line on languages, to the English one."""

@@ -54,17 +54,6 @@ def translate(source: str, translation: Callable[[str], str]) -> str:
     return BLOCK.sub(translated, source)
 
 
-def headings(source: str) -> list[str]:
-    """The headings of a text, in order."""
-    found = []
-    for block in BLOCK.finditer(source):
-        if block["measured"]:
-            found += [heading for _, heading in HEADING.findall(block["measured"])]
-        elif (block["line"] or "").startswith("#"):
-            found.append(block["text"])
-    return found
-
-
 def anchor(heading: str) -> str:
     """The anchor that MyST gives a heading, as GitHub does."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -15,12 +15,6 @@ from IPython.core.interactiveshell import InteractiveShell
 
 OUTPUT = "BN_TUTORIAL_CLAIMS"  # the environment variable that names the file of records
 HOLDS, FALLS = np.inf, -np.inf  # a fact without a number in it
-COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
-TOLERANCES = {  # what NumPy's functions allow unless told: `rtol` and `atol`
-    "isclose": (1e-5, 1e-8),
-    "allclose": (1e-5, 1e-8),
-    "assert_allclose": (1e-7, 0.0),
-}
 
 # The functions that the rewritten asserts call, which know this module as `__slack__`.
 
@@ -31,45 +25,45 @@ def fact(value: object) -> float:
     return HOLDS if holds else FALLS
 
 
-def compare(sign: str, left: object, right: object) -> float:
-    """The slack of `left < right` and its like; the least of all elements. Of sets it is a fact."""
-    smaller, larger = (left, right) if "<" in sign else (right, left)
+def less(smaller: object, larger: object, or_equal: bool) -> float:
+    """The slack of `smaller < larger`, the least of all elements. Of sets it is a fact."""
     if isinstance(smaller, Set):
-        return fact(smaller <= larger if "=" in sign else smaller < larger)
-    slack = np.subtract(np.asarray(larger, float), np.asarray(smaller, float))
-    return _least(slack, zero_holds="=" in sign)
+        return fact(smaller <= larger if or_equal else smaller < larger)
+    least = _least(np.subtract(np.asarray(larger, float), np.asarray(smaller, float)))
+    return np.nextafter(0.0, -1.0) if least == 0 and not or_equal else least
 
 
-def equal(left: object, right: object) -> float:
-    """The slack of `left == right`: a number if one side is `pytest.approx` of a number."""
-    for value, expected in ((left, right), (right, left)):
-        if type(expected).__name__ == "ApproxScalar" and np.isscalar(value):
-            return close("isclose", value, expected.expected, 0, expected.tolerance)
-    return fact(np.all(left == right))
+def equal(value: object, expected: object) -> float:
+    """The slack of `value == expected`: a number if that is `pytest.approx` of a number."""
+    if type(expected).__name__ == "ApproxScalar":
+        return isclose(value, expected.expected, 0, expected.tolerance)
+    return fact(np.all(value == expected))
 
 
-def close(
-    name: str,
-    actual: object,
-    desired: object,
-    rtol: float | None = None,
-    atol: float | None = None,
-    **_: object,
+def isclose(
+    actual: object, desired: object, rtol: float = 1e-5, atol: float = 1e-8, **_: object
 ) -> float:
     """The slack of NumPy's function of that name: the share of its tolerance that is left."""
     actual, desired = np.asarray(actual), np.asarray(desired)
-    rtol = TOLERANCES[name][0] if rtol is None else rtol
-    atol = TOLERANCES[name][1] if atol is None else atol
     same = (actual == desired) | (np.isnan(actual) & np.isnan(desired))
     with np.errstate(invalid="ignore", divide="ignore"):
         used = np.abs(actual - desired) / (atol + rtol * np.abs(desired))
-    return _least(np.where(same, HOLDS, 1 - used), zero_holds=True)
+    return _least(np.where(same, HOLDS, 1 - used))
 
 
-def _least(slack: np.ndarray, zero_holds: bool) -> float:
-    """The least element; none at all holds, NaN falls, and so does 0 where it must be more."""
-    least = float(np.min(np.where(np.isnan(slack), FALLS, slack), initial=HOLDS))
-    return np.nextafter(0.0, -1.0) if least == 0 and not zero_holds else least
+allclose = isclose
+
+
+def assert_allclose(
+    actual: object, desired: object, rtol: float = 1e-7, atol: float = 0.0, **_: object
+) -> float:
+    """The same, with other tolerances unless told."""
+    return isclose(actual, desired, rtol, atol)
+
+
+def _least(slack: np.ndarray) -> float:
+    """The least element; none at all holds, and NaN falls."""
+    return float(np.min(np.where(np.isnan(slack), FALLS, slack), initial=HOLDS))
 
 
 def every(slacks: Iterable[float]) -> float:
@@ -105,7 +99,7 @@ def slack_of(test: ast.expr) -> str:
     match test:
         case ast.Compare(left, ops, comparators):
             pairs = zip([left, *comparators], ops, comparators, strict=False)
-            return f"__slack__.every(({''.join(f'{_comparison(*pair)}, ' for pair in pairs)}))"
+            return f"__slack__.every([{', '.join(_comparison(*pair) for pair in pairs)}])"
         case ast.UnaryOp(ast.Not(), operand):
             return f"-{slack_of(operand)}"
         case ast.IfExp(condition, body, orelse):
@@ -115,19 +109,21 @@ def slack_of(test: ast.expr) -> str:
             return f"__slack__.every{ast.unparse(loop)}"
         case ast.Call(_, [ast.Compare() as inner]) if _name(test) == "all":
             return slack_of(inner)
-        case ast.Call(_, arguments, keywords) if (name := _name(test)) in TOLERANCES:
-            arguments = [ast.Constant(name), *arguments]
-            return ast.unparse(ast.Call(ast.Name("__slack__.close"), arguments, keywords))
+        case ast.Call() if (name := _name(test)) in ("isclose", "allclose", "assert_allclose"):
+            return ast.unparse(ast.Call(ast.Name(f"__slack__.{name}"), test.args, test.keywords))
     return f"__slack__.fact({ast.unparse(test)})"
 
 
 def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr) -> str:
     """One of a chain: `a < b < c` is `a < b and b < c`, so that `b` is computed twice."""
-    arguments = f"{ast.unparse(left)}, {ast.unparse(right)}"
-    if isinstance(op, ast.Eq):
-        return f"__slack__.equal({arguments})"
-    if type(op) in COMPARISONS:
-        return f"__slack__.compare({COMPARISONS[type(op)]!r}, {arguments})"
+    a, b = ast.unparse(left), ast.unparse(right)
+    match op:
+        case ast.Lt() | ast.LtE():
+            return f"__slack__.less({a}, {b}, {isinstance(op, ast.LtE)})"
+        case ast.Gt() | ast.GtE():
+            return f"__slack__.less({b}, {a}, {isinstance(op, ast.GtE)})"
+        case ast.Eq():
+            return f"__slack__.equal({a}, {b})"
     return f"__slack__.fact({ast.unparse(ast.Compare(left, [op], [right]))})"
 
 

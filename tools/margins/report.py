@@ -16,21 +16,13 @@ HEADERS = ["where", "claim", "closest in", "mean slack", "spread", "deviations",
 
 
 class Margin(NamedTuple):
-    """How far a claim is from failing.
+    """How far a claim is from failing, in the kind of runs in which it was closest to that."""
 
-    Attributes:
-        subject: The notebook or the file of tests that has the claim.
-        claim: Its text.
-        kind: The kind of runs in which it was closest to failing.
-        slacks: Its slacks in these runs.
-        spread: The standard deviation of the slack, pooled over all kinds of runs.
-    """
-
-    subject: str
+    subject: str  # the notebook or the file of tests that has the claim
     claim: str
     kind: str
-    slacks: list[float]
-    spread: float
+    slacks: list[float]  # in these runs
+    spread: float  # the standard deviation of the slack, pooled over all kinds of runs
 
     @property
     def fell(self) -> int:

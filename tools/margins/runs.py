@@ -33,19 +33,12 @@ CHANGES = {  # of the environment; they imitate other processors
 
 
 class Run(NamedTuple):
-    """How a subject is run.
+    """How a subject is run."""
 
-    Attributes:
-        source: Where the digits come from, as in `load_mnist`.
-        short: Whether it has the short form that `make test` runs.
-        seed: The notebook's seed; those of tests are shifted by so much.
-        change: What is changed of the environment, one of `CHANGES`.
-    """
-
-    source: str
-    short: bool
-    seed: int
-    change: str
+    source: str  # of the digits, as in `load_mnist`
+    short: bool  # in the short form that `make test` runs
+    seed: int  # the notebook's; those of tests are shifted by so much
+    change: str  # one of CHANGES
 
     @property
     def kind(self) -> str:
@@ -67,34 +60,30 @@ RUNS = [
 
 
 class Outcome(NamedTuple):
-    """What a run gave.
+    """What a run gave."""
 
-    Attributes:
-        subject: The notebook, such as `03_what_batch_norm_buys`, or the file of tests.
-        run: How it was run.
-        slacks: The slack of each claim, by its test and its text; if it was met several times, the
-            least.
-        seconds: The time that it took.
-        errors: A line for each test that failed, or each cell that ended in an exception.
-    """
-
-    subject: str
+    subject: str  # the notebook, such as `03_what_batch_norm_buys`, or the file of tests
     run: Run
-    slacks: dict[str, float]
-    seconds: float
-    errors: list[str]
+    slacks: dict[str, float]  # by a claim's test and text; the least, if it was met several times
+    errors: list[str]  # for each test that failed, or each cell that ended in an exception
 
 
 def run(subject: str, how: Run) -> Outcome:
     """Run a notebook, named as `03_what…` or `solutions/08_…`, or a file `tests/…`."""
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder, "records")
         records.touch()
         environment = os.environ | CHANGES[how.change] | {claims.OUTPUT: str(records)}
-        start = time.perf_counter()
         run_one = _run_tests if subject.startswith("tests/") else _run_notebook
         errors = run_one(subject, how, environment)
-        return Outcome(subject, how, read(records), time.perf_counter() - start, errors)
+        slacks = read(records)
+    seconds = time.perf_counter() - start
+    title = f"{subject}, {how.kind}, seed {how.seed}, {how.change}"
+    fell = [f"  fell by {-s:.2g}: {claim[:150]}" for claim, s in slacks.items() if s < 0]
+    lines = [f"{title}: {len(slacks)} claims, {seconds:.0f} s", *fell, *errors]
+    print("\n".join(lines), flush=True)
+    return Outcome(subject, how, slacks, errors)
 
 
 def read(records: Path) -> dict[str, float]:

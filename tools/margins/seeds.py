@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from pathlib import Path
 from types import CodeType, ModuleType
 
 import numpy as np
@@ -18,7 +18,6 @@ import numpy as np
 from tools.margins.claims import RecordClaims, watch
 
 SHIFT = "BN_TUTORIAL_SHIFT"  # the environment variable that says by how much; 0 changes nothing
-TESTS = Path(__file__).parents[2] / "tests"
 
 
 class RecordingLoader(SourceFileLoader):
@@ -29,10 +28,9 @@ class RecordingLoader(SourceFileLoader):
         cls, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """A spec with this loader, or None for what is not a file of tests."""
-        spec = PathFinder.find_spec(name, path, target)
-        file = Path(spec.origin) if spec and spec.origin else Path()
-        if TESTS not in file.parents or not file.name.startswith("test_"):
+        if not re.match(r"tests\.(\w+\.)?test_", name):
             return None
+        spec = PathFinder.find_spec(name, path, target)
         spec.loader = cls(name, spec.origin)
         return spec
 
@@ -44,21 +42,19 @@ class RecordingLoader(SourceFileLoader):
 
 
 def pytest_configure() -> None:
-    """Rewrite from here on, and shift the seeds."""
-    watch()
-    sys.meta_path.insert(0, RecordingLoader)
-    if shift := int(os.environ.get(SHIFT, 0)):
-        shift_seeds(shift)
+    """Rewrite from here on, and shift NumPy's and Keras' seeds, from which all others come.
 
-
-def shift_seeds(shift: int) -> None:
-    """NumPy's and Keras' seeds, from which all others come: `seed` stands for `[seed, shift]`."""
+    `seed` then stands for `[seed, shift]`.
+    """
     import keras
 
+    watch()
+    sys.meta_path.insert(0, RecordingLoader)
     default_rng, set_random_seed = np.random.default_rng, keras.utils.set_random_seed
+    shift = int(os.environ.get(SHIFT, 0))
 
     def shifted_rng(seed: object = None) -> np.random.Generator:
-        return default_rng([seed, shift] if isinstance(seed, int) else seed)
+        return default_rng([seed, shift] if shift and isinstance(seed, int) else seed)
 
     np.random.default_rng = shifted_rng
     keras.utils.set_random_seed = lambda seed: set_random_seed(seed + 1000 * shift)
