@@ -76,22 +76,28 @@ def test_any_network_can_be_looked_at(build, layers, batch, digits):
     train({"": network}, digits, steps=2, observe=observe_percentiles)
 
 
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def cross_entropy(logits, labels):
+    """Summed over the batch."""
+    return np.sum(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels])
+
+
 def test_diagnosis_of_the_plain_network(batch):
     """Against the same numbers by hand, the gradient by finite differences."""
     images, labels = batch
     weights = [0.3 * matrix for matrix in initial_weights(layer_sizes=(784, 8, 6, 10))]
-    network = PlainNetwork(weights)
-    found = diagnose(network, images, labels)
+    found = diagnose(PlainNetwork(weights), images, labels)
     z1 = images.astype(np.float64) @ weights[0]
-    z2 = 1 / (1 + np.exp(-z1)) @ weights[1]
+    z2 = sigmoid(z1) @ weights[1]
     for diagnosis, z in zip(found, (z1, z2), strict=True):
         np.testing.assert_allclose(diagnosis.saturated, np.mean(np.abs(z) > 4), atol=0.01)
         np.testing.assert_allclose(diagnosis.deviation, z.std(), rtol=1e-4)
 
     def loss(w2):
-        logits = (1 / (1 + np.exp(-(1 / (1 + np.exp(-z1)) @ w2)))) @ weights[2]
-        normalizer = np.log(np.exp(logits).sum(axis=1))
-        return np.sum(normalizer - logits[np.arange(40), labels])
+        return cross_entropy(sigmoid(sigmoid(z1) @ w2) @ weights[2], labels)
 
     expected = np.sqrt(np.mean(central_differences(loss, weights[1]) ** 2))
     np.testing.assert_allclose(found[1].gradient, expected, rtol=1e-3)
@@ -111,12 +117,6 @@ def test_diagnosis_of_a_noisy_network_is_of_one_step(batch):
     of = dict(zip(names, gradients, strict=True))
     expected = [np.sqrt(np.mean(of[layer.weights.ref()] ** 2)) for layer in twin.layers]
     np.testing.assert_allclose([one.gradient for one in found], expected, 1e-5)
-
-
-def test_diagnosis_that_fails_leaves_the_network_as_it_was(batch):
-    network = BatchNormNetwork(initial_weights())
-    with unchanged(network.variables), pytest.raises(ValueError, match="shape"):
-        diagnose(network, batch[0], batch[1][:3])
 
 
 @pytest.mark.parametrize("ranks", [(15, 50, 85), (0, 100)])
@@ -145,8 +145,7 @@ def test_gradient_norms_by_finite_differences(batch):
     fed = wide.all_activation_inputs(tf.cast(images, tf.float64), is_training=True)[-1].numpy()
 
     def loss(fed):
-        logits = wide.output(tf.constant(fed)).numpy()
-        return np.sum(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(40), labels])
+        return cross_entropy(wide.output(tf.constant(fed)).numpy(), labels)
 
     norms = measure_gradient_norms(network, images, labels)
     expected = np.linalg.norm(central_differences(loss, fed))

@@ -13,12 +13,22 @@ ROOT = Path(__file__).parents[1]
 SITE = ROOT / "site"
 
 
-@pytest.fixture
-def gather(monkeypatch):
-    monkeypatch.syspath_prepend(str(SITE))
-    import gather
-
+@pytest.fixture(scope="module")
+def gather():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SITE))
+        import gather
     return gather
+
+
+@pytest.fixture(scope="module")
+def sources(gather, tmp_path_factory):
+    """A folder for each language with what is gathered for it; there was a page before."""
+    folders = {one.language: tmp_path_factory.mktemp(one.language) for one in gather.EDITIONS}
+    for edition in gather.EDITIONS:
+        (folders[edition.language] / "old.md").write_text("# Old")
+        gather.gather(folders[edition.language], edition)
+    return folders
 
 
 def settings(monkeypatch, **variables):
@@ -29,61 +39,40 @@ def settings(monkeypatch, **variables):
     return runpy.run_path(str(SITE / "conf.py"))
 
 
-@pytest.fixture(params=["en", "zh"])
-def edition(request, gather):
-    return next(one for one in gather.EDITIONS if one.language == request.param)
-
-
-@pytest.fixture
-def english(gather):
-    return gather.EDITIONS[0]
-
-
 def without_links(lines):
     """The text without links to the glossary, and but for where other links lead in the site."""
     text = re.sub(r"\[([^\]]*)\]\(\.\./glossary\.md#[^)]*\)", r"\1", "".join(lines))
     return re.sub(r"\]\([^)]*\)", "]()", text)
 
 
-def test_sources_are_the_pages_of_the_repository(gather, edition, tmp_path):
-    gather.gather(tmp_path / "sources", edition)
-    for path in (ROOT / edition.notebooks).glob("**/[0-9][0-9]_*.ipynb"):
-        name = path.relative_to(ROOT / edition.notebooks)
+@pytest.mark.parametrize(("language", "notebooks"), [("en", "notebooks"), ("zh", "notebooks/zh")])
+def test_sources_are_the_pages_of_the_repository(sources, language, notebooks):
+    for path in (ROOT / notebooks).glob("**/[0-9][0-9]_*.ipynb"):
+        name = path.relative_to(ROOT / notebooks)
         if name.parts[0] == "zh":
             continue
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        ours = json.loads((tmp_path / "sources" / "notebooks" / name).read_text("utf-8"))
+        ours = json.loads((sources[language] / "notebooks" / name).read_text("utf-8"))
         for cell, copy in zip(theirs["cells"], ours["cells"], strict=True):
             assert without_links(copy["source"]) == without_links(cell["source"])
             assert copy.get("outputs") == cell.get("outputs")
     for name in ("index", "setup", "train", "draw", "glossary", "benchmarks/README"):
-        assert (tmp_path / "sources" / f"{name}.md").read_text(encoding="utf-8").startswith("# ")
+        assert (sources[language] / f"{name}.md").read_text(encoding="utf-8").startswith("# ")
 
 
-def test_each_english_page_but_the_untranslated_has_a_chinese_one(gather, tmp_path):
-    for edition in gather.EDITIONS:
-        gather.gather(tmp_path / edition.language, edition)
-    pages = {
-        edition.language: {
-            path.relative_to(tmp_path / edition.language).as_posix()
-            for path in (tmp_path / edition.language).glob("**/*.*")
-            if path.suffix in {".md", ".ipynb"}
-        }
-        for edition in gather.EDITIONS
-    }
+def test_each_english_page_but_the_untranslated_has_a_chinese_one(sources):
+    pages = {}
+    for language, folder in sources.items():
+        found = [*folder.glob("**/*.md"), *folder.glob("**/*.ipynb")]
+        pages[language] = {path.relative_to(folder).as_posix() for path in found}
     untranslated = "data/README", "examples/README", "CONTRIBUTING", "CHANGELOG"
     assert pages["en"] - pages["zh"] == {f"{name}.md" for name in untranslated}
     assert pages["zh"] < pages["en"]
+    assert "old.md" not in pages["en"]
 
 
-def test_what_was_gathered_before_is_gone(gather, english, tmp_path):
-    (tmp_path / "sources").mkdir()
-    (tmp_path / "sources" / "old.md").write_text("# Old")
-    gather.gather(tmp_path / "sources", english)
-    assert not (tmp_path / "sources" / "old.md").exists()
-
-
-def test_the_readme_gives_the_table_of_chapters_and_a_page_of_commands(gather, english):
+def test_the_readme_gives_the_table_of_chapters_and_a_page_of_commands(gather):
+    english = gather.EDITIONS[0]
     readme = "# T\n\nfirst\n\n| a |\n| b |\n\n```\nmake run\n```\n\n## What\n\n| c |\n"
     table, rest = gather.split_readme(readme, english)
     assert table == "| a |\n| b |\n"
@@ -95,11 +84,11 @@ def test_the_readme_gives_the_table_of_chapters_and_a_page_of_commands(gather, e
 
 def test_the_page_of_symptoms_is_the_doctors_table(monkeypatch):
     """If not: python site/symptoms.py."""
-    monkeypatch.syspath_prepend(str(ROOT / "site"))
+    monkeypatch.syspath_prepend(str(SITE))
     from symptoms import page
 
     text = page()
-    assert (ROOT / "site" / "symptoms.md").read_text(encoding="utf-8") == text
+    assert (SITE / "symptoms.md").read_text(encoding="utf-8") == text
     for kind, ailment in AILMENTS.items():
         assert f"({kind})=\n" in text
         assert f"\n{ailment.code}\n" in text
