@@ -130,12 +130,16 @@ def describe(figure: Figure) -> str:
     """A figure in words: its label if it has one, else its titles, its axes and their legends."""
     if figure.get_label():
         return figure.get_label()
-    sentences = [figure.get_suptitle()]
+    sentences = [figure.get_suptitle(), _against(figure.get_supylabel(), figure.get_supxlabel())]
     for ax in figure.axes:
-        axes = " against ".join(label for label in (ax.get_ylabel(), ax.get_xlabel()) if label)
-        sentences += [ax.get_title(), axes, ", ".join(ax.get_legend_handles_labels()[1])]
+        axes = _against(ax.get_ylabel(), ax.get_xlabel())
+        sentences += [ax.get_title(), axes, "; ".join(ax.get_legend_handles_labels()[1])]
     words = (" ".join(sentence.split()) for sentence in dict.fromkeys(sentences))
     return ". ".join(sentence for sentence in words if sentence) + "."
+
+
+def _against(ylabel: str, xlabel: str) -> str:
+    return " against ".join(filter(None, (ylabel, xlabel)))
 
 
 def show_source(*objects: Callable | type, docstrings: bool = True) -> Markdown:

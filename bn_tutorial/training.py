@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -164,44 +162,6 @@ def gather_seeds(histories: Mapping[tuple, History]) -> dict[Hashable, list[Hist
     for (*key, _), history in histories.items():
         groups.setdefault(tuple(key) if len(key) > 1 else key[0], []).append(history)
     return groups
-
-
-def measure_step_time(
-    networks: Mapping[str, Network],
-    dataset: Dataset,
-    batch_size: int = 60,
-    learning_rate: float = 0.01,
-    steps: int = 500,
-    rounds: int = 15,
-) -> dict[str, float]:
-    """What one training step takes, in seconds; each network is trained alone.
-
-    They take turns, so that a busy moment hits all. Of the rounds the shortest counts, since what
-    disturbs only adds.
-
-    Args:
-        networks: Networks by name, of which copies are trained.
-        dataset: Samples to train on.
-        batch_size: Number of samples in a step.
-        learning_rate: Learning rate of gradient descent.
-        steps: Number of steps in a round.
-        rounds: Number of rounds for each network.
-    """
-    require_at_least(1, batch_size=batch_size, steps=steps, rounds=rounds)
-    runners = {
-        name: compile_steps(
-            {name: copy.deepcopy(network)}, dataset, batch_size, {name: learning_rate}
-        )
-        for name, network in networks.items()
-    }
-    batches = tf.constant(dataset.next_indices(steps * batch_size).reshape(steps, batch_size))
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(rounds):
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run(batches).numpy()
-            seconds[name].append((time.perf_counter() - start) / steps)
-    return {name: min(values) for name, values in seconds.items()}
 
 
 def gradient_descent_step(

@@ -3,7 +3,6 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.container import ErrorbarContainer
 
 from bn_tutorial import figures
 from bn_tutorial.training import History
@@ -26,12 +25,6 @@ def histories(generator):
 
 def notes(ax):
     return [text.get_text() for text in ax.texts if text.get_text()]
-
-
-def whiskers(ax):
-    """The ends of each error bar, `[bars, 2, 2]`."""
-    bars = [item for item in ax.containers if isinstance(item, ErrorbarContainer)]
-    return np.array([segment for bar in bars for segment in bar.lines[2][0].get_segments()])
 
 
 def test_accuracy(histories):
@@ -61,19 +54,6 @@ def test_digits_are_described_as_far_as_they_are_drawn(generator):
     figures.plot_digits(images[:0], [], "none at all")
 
 
-def test_accuracy_by_batch_size():
-    (ax,) = figures.plot_accuracy_by_batch_size({1: 0.1, 60: 0.9}, one_class=0.2).axes
-    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0.1], [60, 0.9]])
-    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[60, 0.2]])
-
-
-def test_smoothing():
-    values, series = np.array([1.0, 3.0]), np.array([0.1, 0.4])
-    (ax,) = figures.plot_smoothing(values, {0.9: series}, target=2.0).axes
-    drawn = [line.get_ydata() for line in ax.lines]
-    np.testing.assert_array_equal(drawn, [values, series, [2.0, 2.0]])
-
-
 def test_accuracy_bands(histories):
     without, naive = histories.values()
     groups = {("without BN", "a"): [without, naive], ("naive BN", "b"): [naive]}
@@ -92,48 +72,10 @@ def test_rate_grid():
         assert notes(ax) == ["0.10", "0.90", "×"]
 
 
-@pytest.mark.parametrize("names", [["without BN", "naive BN"], ["naive BN"]])
-def test_percentiles(names, generator):
-    observations = generator.normal(size=(4, 3, 7))
-    history = History(np.arange(4), np.zeros(4), np.zeros((4, 7)), observations)
-    axes = figures.plot_percentiles(dict.fromkeys(names, history), 5, "title").axes
-    assert len(axes) == len(names)
-    for ax in axes:
-        drawn = np.array([line.get_ydata() for line in ax.lines]).T
-        np.testing.assert_array_equal(drawn, observations[:, :, 5])
-        assert ax.get_ylim() == axes[0].get_ylim()
-
-
-def test_population_estimates(histories):
-    without, naive = histories.values()
-    figure = figures.plot_population_estimates({"0.9": [without, naive]}, {50: [0.7, 0.8]})
-    (ax,) = figure.axes
-    mean = (without.test_accuracy + naive.test_accuracy) / 2
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), mean)
-    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[50, 0.7], [50, 0.8]])
-
-
-def test_estimates_by_count():
-    (ax,) = figures.plot_estimates_by_count({1: [0.5, 0.7], 10: [0.8, 0.8]}, 0.9).axes
-    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0.5], [1, 0.7]])
-    np.testing.assert_allclose(ax.lines[2].get_ydata(), [0.6, 0.8])
-    np.testing.assert_array_equal(ax.lines[3].get_ydata(), [0.9, 0.9])
-
-
 def test_accuracy_by_training_batch():
     results = {"batch": {2: [0.5, 0.7], 60: [0.9, 0.8]}, "precise": {2: [0.8], 60: [0.9]}}
     (ax,) = figures.plot_accuracy_by_training_batch(results, 1000).axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.6, 0.85])
-
-
-def test_accuracy_by_make_up():
-    by_make_up = {"mixed": {2: [0.5, 0.7], 60: [0.9, 0.9]}, "one class": {2: [0.1, 0.1]}}
-    (ax,) = figures.plot_accuracy_by_make_up(by_make_up, [0.96, 0.98]).axes
-    mixed, one_class, population = ax.lines
-    np.testing.assert_allclose(mixed.get_xydata(), [[2, 0.6], [60, 0.9]])
-    np.testing.assert_allclose(one_class.get_xydata(), [[2, 0.1]])
-    np.testing.assert_allclose(population.get_ydata(), [0.97, 0.97])
-    assert notes(ax) == ["0.60", "0.90", "0.10"]
 
 
 def test_networks_that_are_not_known_get_colors_of_their_own(histories):
@@ -158,8 +100,6 @@ def test_series_differ_in_their_looks(marked):
 @pytest.mark.parametrize(
     "plot",
     [
-        lambda one: figures.plot_population_estimates({name: [one] for name in NAMES}, {}),
-        lambda one: figures.plot_smoothing(np.zeros(2), dict.fromkeys(NAMES, np.zeros(2)), 0.0),
         lambda one: figures.plot_accuracy_by_training_batch(
             {name: {2: [0.5]} for name in NAMES}, 10
         ),
@@ -173,20 +113,6 @@ def test_every_series_is_drawn_however_many(plot, histories):
     (legend,) = figure.legends or [ax.get_legend() for ax in figure.axes]
     labels = " ".join(text.get_text() for text in legend.get_texts())
     assert all(re.search(rf"\b{name}\b", labels) for name in NAMES)
-
-
-def test_drift(generator):
-    images = {"as trained": generator.uniform(size=(3, 784)), "inverted": np.zeros((3, 784))}
-    results = {
-        "as trained": {"population": [0.9, 0.8], "batch": [0.7, 0.7]},
-        "inverted": {"population": [0.1, 0.1], "batch": [0.0, 0.2]},
-    }
-    axes = np.reshape(figures.plot_drift(images, results).axes, (2, 2))
-    strip = axes[0, 0].images[0].get_array()
-    np.testing.assert_array_equal(strip[:, 28:56], images["as trained"][1].reshape(28, 28))
-    assert notes(axes[0, 1]) == ["0.850", "0.700"]
-    np.testing.assert_allclose([bar.get_width() for bar in axes[1, 1].patches], [0.1, 0.1])
-    np.testing.assert_allclose(whiskers(axes[1, 1])[:, :, 0], [[0.1, 0.1], [0.0, 0.2]])
 
 
 def test_columns():
@@ -203,12 +129,6 @@ def test_inputs_over_slope():
     assert sum(patch.get_height() for patch in second.patches) == pytest.approx(1)
     z, slope = first.lines[0].get_data()
     np.testing.assert_allclose(slope, 1 / (1 + np.exp(-z)) * (1 - 1 / (1 + np.exp(-z))), atol=1e-12)
-
-
-def test_answers(generator):
-    shown, bars = figures.plot_answers(generator.uniform(size=784), [4, 9, 9], constant=9).axes
-    assert [bar.get_height() for bar in bars.patches] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 2]
-    assert bars.patches[9].get_facecolor() != bars.patches[4].get_facecolor()
 
 
 def test_shared_statistics():
@@ -237,13 +157,3 @@ def test_by_layer_a_network_has_its_colour_whatever_is_measured(generator):
     assert without.get_color() == also_without.get_color() == figures.COLORS["without BN"]
     assert with_bn.get_color() == figures.COLORS["with BN"]
     assert without.get_linestyle() != also_without.get_linestyle()
-
-
-def test_growth():
-    measured = {"ReLU": {30: {5: [2.0, 3.0], 60: [1.5, 1.5]}, 100: {5: [2.0, 2.2], 60: [1.4, 1.6]}}}
-    (ax,) = figures.plot_growth(measured, {"ReLU": {5: 2.3, 60: 1.49}}).axes
-    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[5, 2.3], [60, 1.49]])
-    means = [line.get_ydata() for line in ax.lines[1:]]
-    np.testing.assert_allclose(means, [[2.5, 1.5], [2.1, 1.5]])
-    ends = [[2, 3], [1.5, 1.5], [2, 2.2], [1.4, 1.6]]
-    np.testing.assert_allclose(whiskers(ax)[:, :, 1], ends)

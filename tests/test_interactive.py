@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from bn_tutorial import networks
-from bn_tutorial.interactive import Fragment, draw_a_digit, slide_over_steps, train_here
-from bn_tutorial.interactive.digits import _shorten_zeros, batch_logits
+from bn_tutorial.interactive import Fragment, draw_a_digit, train_here
+from bn_tutorial.interactive.digits import batch_logits
 from bn_tutorial.interactive.fragments import encode_half_floats
 from bn_tutorial.mnist import Dataset, Datasets, load_mnist
-from bn_tutorial.training import History, gradient_descent_step
+from bn_tutorial.training import gradient_descent_step
 from tests.variables import unchanged
 
 
@@ -22,30 +22,22 @@ def network():
     return networks.BatchNormNetwork(networks.initial_weights(0))
 
 
-@pytest.fixture
-def histories(generator):
-    steps = np.arange(0, 40_050, 50)
-    return {
-        name: History(steps, generator.uniform(size=801), 5 * generator.normal(size=(801, 100)))
-        for name in ("without BN", "naive BN")
-    }
-
-
-@pytest.fixture(params=["draw_a_digit", "slide_over_steps", "train_here"])
-def make(request, network, digits, histories):
+@pytest.fixture(params=["draw_a_digit", "train_here"])
+def make(request, network, digits):
     """A function that makes a fragment of one kind."""
     return {
         "draw_a_digit": lambda **options: draw_a_digit(network, digits.test, **options),
-        "slide_over_steps": lambda **options: slide_over_steps(histories, **options),
         "train_here": lambda **options: train_here(digits, **options),
     }[request.param]
 
 
 def data_of(fragment):
-    (data,) = re.findall(
-        r'<script type="application/json">(.*?)</script>', fragment.html, re.DOTALL
-    )
+    (data,) = re.findall('<script type="application/json">(.*?)</script>', fragment.html, re.DOTALL)
     return json.loads(data)
+
+
+def decoded(text, kind=np.uint8):
+    return np.frombuffer(base64.b64decode(text), kind)
 
 
 def committed(kind):
@@ -61,10 +53,9 @@ def committed(kind):
     return Fragment(kind, found)
 
 
-def test_sizes(network, digits, histories, real_mnist):
+def test_sizes(network, real_mnist):
     drawing = draw_a_digit(network, Dataset(real_mnist[2].reshape(-1, 784), real_mnist[3]))
-    assert len(drawing.html.encode()) < 350_000
-    assert len(slide_over_steps(histories).html.encode()) < 60_000
+    assert len(drawing.html.encode()) < 380_000
     assert len(train_here(load_mnist(source="mnist")).html.encode()) < 400_000
 
 
@@ -74,7 +65,6 @@ def test_the_same_bytes_each_time(make):
 
 def test_it_asks_for_nothing_from_elsewhere(make):
     text = make().html
-    text = text.replace('"http://www.w3.org/2000/svg"', "")  # a name, which nobody asks for
     assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttpRequest|<link", text)
     sources = re.findall(r'\b(?:src|href)="([^"]{5})', text)
     assert sources == ["data:"]
@@ -116,8 +106,7 @@ def test_committed_fragments_are_of_todays_script_style_and_texts(make):
 def test_weights_are_rounded_to_float16_and_no_further(network, digits, generator):
     for variable in network.variables:
         variable.assign(generator.uniform(0.1, 2, size=variable.shape))
-    encoded = base64.b64decode(data_of(draw_a_digit(network, digits.test))["weights"])
-    numbers = np.frombuffer(encoded, "<f2")
+    numbers = decoded(data_of(draw_a_digit(network, digits.test))["weights"], "<f2")
     assert len(numbers) == 90_210
     first, norm = network.layers[0], network.layers[0].batch_norm
     order = [first.weights, norm.gamma, norm.beta, norm.pop_mean, norm.pop_var]
@@ -132,20 +121,12 @@ def test_numbers_that_no_float16_holds_are_refused(value):
         encode_half_floats(np.array([1.0, value]))
 
 
-def test_images_come_back(digits):
-    pixels = np.vstack([digits.test.pixels[:5], np.zeros([1, 784], np.uint8)])
-    shortened, restored, position = _shorten_zeros(pixels), [], 0
-    while position < len(shortened):
-        value = shortened[position]
-        restored += [0] * shortened[position + 1] if value == 0 else [value]
-        position += 1 if value else 2
-    np.testing.assert_array_equal(restored, pixels.ravel())
-    assert len(shortened) < pixels.size
-
-
 def test_six_images_of_each_class(network, digits):
     data = data_of(draw_a_digit(network, digits.test))
     assert data["classes"] == [label for label in range(10) for _ in range(6)]
+    class_of = dict(zip(map(bytes, digits.test.pixels), digits.test.classes, strict=True))
+    pixels = decoded(data["images"]).reshape(60, 784)
+    assert [class_of[bytes(image)] for image in pixels] == data["classes"]
     assert [data["classes"][pick] for pick in data["picks"]] == list(range(10))
     other = data_of(draw_a_digit(network, digits.test, seed=1))
     assert other["images"] != data["images"]
@@ -181,45 +162,9 @@ def test_a_class_with_too_few_images_is_refused(network, digits):
         draw_a_digit(network, few)
 
 
-def test_histograms_count_every_unit(histories):
-    data = data_of(slide_over_steps(histories))
-    assert (data["steps"][0], data["steps"][-1], len(data["steps"])) == (0, 40_000, 120)
-    for name, history in histories.items():
-        counts = np.frombuffer(base64.b64decode(data["networks"][name]["counts"]), np.uint8)
-        assert (counts.reshape(120, 40).sum(axis=1) == 100).all()
-        last = np.abs(history.activation_inputs[-1])
-        assert data["networks"][name]["beyond"][-1] == (last > 4).sum()
-
-
-def _history(steps=(0, 50), units=100, value=0.0):
-    count = len(steps)
-    return History(np.array(steps), np.zeros(count), np.full((count, units), value))
-
-
-def test_few_records_are_all_kept():
-    assert data_of(slide_over_steps({"a network": _history()}))["steps"] == [0, 50]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({}, "one history or more, found none"),
-        ({"a": _history(steps=())}, '"a" must hold a record'),
-        ({"a": _history(), "b": _history(steps=(0, 60))}, '"b" must have the steps .* of "a"'),
-        ({"a": _history(), "b": _history(units=50)}, r'"b" must have .*found \(2, 50\)'),
-        ({"a": _history(units=300)}, "up to 255 units, found 300"),
-        ({"a": _history(value=np.nan)}, 'of "a" must be finite numbers'),
-    ],
-    ids=["none", "no record", "steps", "units", "many units", "not finite"],
-)
-def test_other_histories_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        slide_over_steps(wrong)
-
-
 def images_of(part):
     """The images of the experiment, as its script unpacks them: `[n, 196]`, 0 to 15."""
-    packed = np.frombuffer(zlib.decompress(base64.b64decode(part["images"])), np.uint8)
+    packed = np.frombuffer(zlib.decompress(decoded(part["images"])), np.uint8)
     return np.stack([packed >> 4, packed & 15], axis=-1).reshape(-1, 196)
 
 

@@ -63,16 +63,13 @@ def test_start_seeds_tensorflow_and_numpy():
     assert drawn[0] == drawn[1]
 
 
-def test_mean_and_spread():
-    assert lesson.mean_and_spread([0.25, 0.5, 0.3]) == ("0.350", "0.250–0.500")
-    assert lesson.mean_and_spread([1000, 3000], "{:,.0f}") == ("2,000", "1,000–3,000")
-
-
 def test_spread():
     assert lesson.spread([0.25, 0.5, 0.375]) == "0.250–0.500"
     assert lesson.spread([2, None, 1000], "{:,.0f}") == "2–1,000 (1 never)"
     assert lesson.spread([0.1, 0.1]) == "0.100"
     assert lesson.spread([None, None]) == "never"
+    assert lesson.mean_and_spread([0.25, 0.5, 0.3]) == ("0.350", "0.250–0.500")
+    assert lesson.mean_and_spread([1000, 3000], "{:,.0f}") == ("2,000", "1,000–3,000")
 
 
 def test_within_budget():
@@ -92,12 +89,13 @@ def test_table():
 def test_description_of_a_figure():
     figure, (left, right) = plt.subplots(1, 2)
     figure.suptitle("Both\nways")
+    figure.supxlabel("epochs")
     left.plot([1, 2], label="naive BN")
     left.plot([2, 1], label="fixed BN")
     left.set(title="left", xlabel="steps", ylabel="accuracy")
     right.set(xlabel="steps", ylabel="accuracy")
     said = lesson.describe(figure)
-    for words in ("Both ways", "left", "steps", "accuracy", "naive BN", "fixed BN"):
+    for words in ("Both ways", "epochs", "left", "steps", "accuracy", "naive BN", "fixed BN"):
         assert said.count(words) == 1  # what both have in common, too
     figure.set_label("In words of its own.")
     assert lesson.describe(figure) == "In words of its own."

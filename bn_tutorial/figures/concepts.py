@@ -1,8 +1,8 @@
-"""Pictures of what batch normalization does: over which axis, to what shape, in which graph."""
+"""The digits, and what batch normalization does: over which axis, to what shape, in which graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bn_tutorial.figures.styles import COLORS, make_panels, network_colors
+from bn_tutorial.figures.styles import COLORS, make_panels, network_colors, show_image
 
 SAMPLES, POSITIONS, CHANNELS = 4, 4, 6
 # Width and height, in cells, of the numbers that share their statistics; and what they are.
@@ -21,6 +21,26 @@ SHARED = {
     "instance": (1, POSITIONS, "one channel of one sample, all positions"),
     "RMS": (CHANNELS, 1, "as layer"),
 }
+
+
+def plot_digits(images: np.ndarray, titles: Sequence[object], title: str) -> Figure:
+    """The first ten of some images, in a row; fewer, if there are fewer.
+
+    Args:
+        images: Images to choose from, float `[n, 784]` in [0, 1].
+        titles: What to write above each image, `[n]`.
+        title: Title of the figure.
+    """
+    drawn = [str(name) for name in titles[:10]]
+    figure = plt.figure(figsize=(max(len(drawn), 4), 1.6), layout="constrained")
+    axes = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
+    for ax in axes:
+        ax.axis("off")
+    for ax, image, name in zip(axes, images, drawn, strict=False):
+        show_image(ax, image.reshape(28, 28), name)
+    figure.suptitle(title)
+    figure.set_label(f"{title}: {', '.join(drawn)}.")
+    return figure
 
 
 def plot_columns(values: np.ndarray) -> Figure:

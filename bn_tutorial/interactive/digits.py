@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
@@ -16,7 +14,7 @@ from bn_tutorial.interactive.fragments import (
     encode_bytes,
     encode_half_floats,
     make_fragment,
-    read_script,
+    read_files,
 )
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import LAYER_SIZES, BatchNormNetwork
@@ -38,8 +36,7 @@ def draw_a_digit(
         network: A trained network, 784-100-100-10 with sigmoids, which is not changed.
         dataset: Test set that the images are taken from.
         seed: Seed of the choice of the images, and of the companions.
-        language: "en" or "zh"; None takes the language of the page, if it is one of these, and
-            English otherwise.
+        language: "en" or "zh"; None takes the page's, or English where that is neither.
 
     Returns:
         A fragment that Jupyter shows as HTML.
@@ -55,8 +52,8 @@ def draw_a_digit(
     data = {
         "sizes": LAYER_SIZES,
         "epsilon": EPSILON,
-        "weights": encode_half_floats(np.concatenate(_numbers(network))),
-        "images": encode_bytes(_shorten_zeros(dataset.pixels[chosen])),
+        "weights": encode_half_floats(_numbers(network)),
+        "images": encode_bytes(dataset.pixels[chosen].tobytes()),
         "classes": classes.tolist(),
         "picks": PICKS,
         "seed": seed,
@@ -71,8 +68,7 @@ def draw_a_digit(
     words = {name: int(logits.argmax()) for name, logits in answers.items()}
     words["label"] = classes[start]
     picture = _picture(images[start], answers)
-    network_script = read_script("network.js")
-    return make_fragment("draw-a-digit", data, picture, words, language, network_script)
+    return make_fragment("draw-a-digit", data, picture, words, language, read_files("network.js"))
 
 
 def batch_logits(network: BatchNormNetwork, images: np.ndarray) -> np.ndarray:
@@ -93,8 +89,8 @@ def _require_network(network: BatchNormNetwork) -> None:
         raise ValueError(f"network must be a BatchNormNetwork, found {type(network).__name__}")
     if network.activation is not tf.sigmoid:
         raise ValueError(f"network must have sigmoids, found {network.activation}")
-    matrices = [*(layer.weights for layer in network.layers), network.output_weights]
-    sizes = (matrices[0].shape[0], *(matrix.shape[1] for matrix in matrices))
+    matrices = [*network.layer_weights, network.output_weights]
+    sizes = (network.image_size, *(matrix.shape[1] for matrix in matrices))
     if sizes != LAYER_SIZES:
         raise ValueError(f"network must have layers of {LAYER_SIZES}, found {sizes}")
 
@@ -120,19 +116,14 @@ def _telling_pick(network: BatchNormNetwork, images: np.ndarray, classes: np.nda
     return next(telling, PICKS[0])
 
 
-def _numbers(network: BatchNormNetwork) -> list[np.ndarray]:
-    """All numbers of the network in the order in which the script reads them, each flat."""
+def _numbers(network: BatchNormNetwork) -> np.ndarray:
+    """All numbers of the network, in the order in which the script reads them."""
     variables = []
     for layer in network.layers:
         norm = layer.batch_norm
         variables += [layer.weights, norm.gamma, norm.beta, norm.pop_mean, norm.pop_var]
     variables += [network.output_weights, network.output_biases]
-    return [variable.numpy().ravel() for variable in variables]
-
-
-def _shorten_zeros(pixels: np.ndarray) -> bytes:
-    """Replace each run of zeros by a zero and its length, up to 255."""
-    return re.sub(rb"\0{1,255}", lambda run: bytes([0, len(run[0])]), pixels.tobytes())
+    return np.concatenate([variable.numpy().ravel() for variable in variables])
 
 
 def _limits(network: BatchNormNetwork, images: np.ndarray) -> list[int]:

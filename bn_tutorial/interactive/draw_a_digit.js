@@ -1,5 +1,14 @@
 const SIDE = 28;
 
+// Not every browser has a Float16Array. A float32 with the bits of a float16 is 2 ** 112 times
+// smaller, as its exponent counts from -127, not from -15. Python refuses infinity and NaN.
+function halfFloats(base64) {
+  const halves = new Uint16Array(bytesOf(base64).buffer);
+  const widen = (half) => ((half & 0x8000) << 16) | ((half & 0x7fff) << 13);
+  const small = new Float32Array(Uint32Array.from(halves, widen).buffer);
+  return Float64Array.from(small, (number) => number * 2 ** 112);
+}
+
 // The network 784-100-100-10 that has these numbers; one set of weights, two kinds of statistics.
 function readNetwork({ sizes, weights, epsilon }) {
   const numbers = halfFloats(weights);
@@ -13,21 +22,6 @@ function readNetwork({ sizes, weights, epsilon }) {
     return layer;
   });
   return new Network(layers, "sigmoid");
-}
-
-// --- The images, and who shares the batch ---------------------------------------------------------
-
-// Runs of zeros are stored as a zero and their length.
-function readImages(base64) {
-  const pixels = [];
-  const bytes = bytesOf(base64);
-  for (let i = 0; i < bytes.length; i++) {
-    if (bytes[i]) pixels.push(bytes[i] / 255);
-    else for (let zeros = bytes[++i]; zeros > 0; zeros--) pixels.push(0);
-  }
-  const size = SIDE * SIDE;
-  return Array.from({ length: pixels.length / size }, (_, i) =>
-    Float64Array.from(pixels.slice(i * size, (i + 1) * size)));
 }
 
 // Which images share the batch. Of one class there are few; they come over and over.
@@ -103,25 +97,11 @@ function imageOf(strokes) {
   return ink(move(scaled, SIDE / 2 - x, SIDE / 2 - y));
 }
 
-// --- Pictures -------------------------------------------------------------------------------------
-
-const NEGATIVE = [0, 114, 178];
-const POSITIVE = [213, 94, 0];
-
-// One cell a unit: blue below 0, white at 0, orange above; beyond the limit the colour stays.
-function paintStrip(target, values, limit) {
-  const picture = new ImageData(target.width, target.height);
-  values.forEach((value, i) => {
-    const share = Math.min(1, Math.abs(value) / limit);
-    const colour = value < 0 ? NEGATIVE : POSITIVE;
-    picture.data.set([...colour.map((part) => 255 + share * (part - 255)), 255], 4 * i);
-  });
-  target.getContext("2d").putImageData(picture, 0, 0);
-}
-
 // --- The parts of the page ------------------------------------------------------------------------
 
 const PAPER = 280;
+const NEGATIVE = [0, 114, 178];
+const POSITIVE = [213, 94, 0];
 
 // The paper: strokes of the mouse, a finger or a pen. `draw` hears of each change.
 function makePaper(texts, draw) {
@@ -142,9 +122,8 @@ function makePaper(texts, draw) {
     if (active !== null || event.button !== 0) return;
     active = event.pointerId;
     paper.setPointerCapture(active);
-    const { clientX, clientY } = event;
     strokes.push([]);
-    add({ clientX, clientY });
+    add(event);
   });
   paper.addEventListener("pointermove", (event) => event.pointerId === active && add(event));
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
@@ -182,137 +161,13 @@ function makePicks(data, images, texts, pick) {
     const picture = canvas(SIDE, SIDE, { "aria-hidden": "true" });
     paintImage(picture, images[index]);
     const name = say(texts.pick, { label: data.classes[index] });
-    const button = element("button", { type: "button", "aria-label": name, title: name }, picture);
-    button.addEventListener("click", () => pick(index));
-    return button;
+    return button(picture, () => pick(index), { "aria-label": name, title: name });
   });
-  const show = (picked) => buttons.forEach((button, i) =>
-    button.setAttribute("aria-pressed", data.picks[i] === picked));
+  const show = (picked) => buttons.forEach((each, i) =>
+    each.setAttribute("aria-pressed", data.picks[i] === picked));
   const group = { class: "picks", role: "group", "aria-label": texts.picks };
   const node = element("div", {}, element("p", {}, texts.picks), element("div", group, ...buttons));
   return { node, show };
-}
-
-function makeControls(data, texts, change) {
-  const most = data.classes.length - 1;
-  const count = element("input", { type: "range", min: 0, max: most, value: 0, class: "count" });
-  const shown = element("output", {}, "0");
-  const classes = [...new Set(data.classes)].map((label) =>
-    element("option", { value: label }, say(texts.one_class, { label })));
-  const mixture = element("select", {}, element("option", { value: "mixed" }, texts.mixed), ...classes);
-  const again = element("button", { type: "button", class: "again" }, texts.again);
-  const note = element("p", { class: "note" });
-  const report = () => {
-    shown.value = count.value;
-    again.disabled = count.value === "0";
-    const values = { label: mixture.value, count: data.classes.filter((c) => c === +mixture.value).length };
-    setText(note, mixture.value === "mixed" ? texts.mixed_note : say(texts.one_class_note, values));
-    change({ count: Number(count.value), mixture: mixture.value });
-  };
-  count.addEventListener("input", report);
-  mixture.addEventListener("change", report);
-  const node = element("div", { class: "controls" },
-    element("label", {}, element("span", {}, texts.companions, " ", shown), count),
-    element("label", {}, element("span", {}, texts.mixture), mixture), again, note);
-  return { node, again, report };
-}
-
-// Ten bars; `show` gives them their lengths, or empties them.
-function makeBars(classes) {
-  const bars = Array.from({ length: classes }, (_, c) => {
-    const [fill, share] = [element("span", { class: "fill" }), element("span", { class: "share" })];
-    const bar = element("span", { class: "bar" }, fill);
-    return { fill, share, row: element("li", {}, element("span", {}, `${c}`), bar, share) };
-  });
-  const show = (probabilities, answer) => bars.forEach(({ fill, share, row }, c) => {
-    const percent = probabilities ? 100 * probabilities[c] : 0;
-    fill.style.width = `${percent.toFixed(1)}%`;
-    share.textContent = `${Math.round(percent)}%`;
-    row.classList.toggle("answer", c === answer);
-  });
-  return { node: element("ol", {}, ...bars.map(({ row }) => row)), show };
-}
-
-function makeStrip(name, units, texts) {
-  const strip = canvas(25, units / 25, { class: "strip" });
-  const feed = (values, number, limit) => {
-    const bounds = { low: Math.min(...values).toFixed(1), high: Math.max(...values).toFixed(1) };
-    strip.setAttribute("aria-label", say(texts.strip, { name, number, units, ...bounds }));
-    paintStrip(strip, values, limit);
-  };
-  return { node: strip, feed };
-}
-
-// One answer: the class in large figures, ten bars, and a strip.
-function makeAnswer(way, data, texts) {
-  const figure = element("p", { class: "figure" });
-  const bars = makeBars(data.sizes.at(-1));
-  const strip = makeStrip(texts[way], data.sizes[1], texts);
-  const node = element("section", { class: way, "aria-label": texts[way] },
-    element("p", { class: "name" }, texts[way]), element("p", { class: "by" }, texts[`${way}_by`]),
-    figure, bars.node, strip.node);
-  const show = (probabilities) => {
-    const answer = probabilities && argmax(probabilities);
-    figure.textContent = answer ?? "–";
-    bars.show(probabilities, answer);
-    return answer;
-  };
-  return { node, show, feed: strip.feed };
-}
-
-function makeLayerChoice(data, texts, change) {
-  const options = data.limits.map((_, i) =>
-    element("option", { value: i }, say(texts.layer, { number: i + 1 })));
-  const layer = element("select", { class: "layer" }, ...options);
-  layer.value = data.limits.length - 1;
-  const [low, high] = [element("span"), element("span")];
-  const report = () => {
-    const limit = data.limits[layer.value];
-    [low.textContent, high.textContent] = [`−${limit}`, `${limit}`];
-    change(Number(layer.value));
-  };
-  layer.addEventListener("change", report);
-  const node = element("div", { class: "scale" },
-    element("label", {}, element("span", {}, texts.strips), layer),
-    element("p", {}, low, element("span", { class: "colours" }), high), element("p", {}, texts.scale));
-  return { node, report };
-}
-
-// --- The page -------------------------------------------------------------------------------------
-
-// What is computed: the arithmetic of the page, without the page.
-function makeArithmetic(data) {
-  const network = readNetwork(data);
-  const images = readImages(data.images);
-  const forward = (batch, useBatch) => {
-    const passes = network.forward(Float64Array.from(batch.flatMap((image) => [...image])), useBatch);
-    return { fed: passes.slice(0, -1).map(({ fed }) => fed), logits: rowsOf(passes.at(-1).fed, batch.length) };
-  };
-  const answers = (image, companions) => ({
-    naive: forward([image, ...companions.map((index) => images[index])], true),
-    fixed: forward([image], false),
-  });
-  const logits = (batch, useBatch) => forward(batch, useBatch).logits.map((row) => [...row]);
-  return { images, answers, logits };
-}
-
-// The two answers and the sentence about them; `show` fills them in.
-function makeResults(data, texts) {
-  const ways = ["naive", "fixed"].map((way) => [way, makeAnswer(way, data, texts)]);
-  const status = element("p", { class: "status", role: "status" });
-  const show = (result, { count, layer }) => {
-    const said = { count };
-    for (const [way, answer] of ways) {
-      said[way] = answer.show(result && softmax(result[way].logits[0]));
-      const units = data.sizes[layer + 1];
-      const fed = result ? result[way].fed[layer].subarray(0, units) : new Float64Array(units);
-      answer.feed(fed, layer + 1, data.limits[layer]);
-    }
-    const key = result ? ["alone", "with_one"][count] ?? "together" : "empty";
-    setText(status, say(texts[key], said));
-  };
-  const answers = element("div", { class: "answers" }, ...ways.map(([, answer]) => answer.node));
-  return { nodes: [status, answers], show };
 }
 
 // Paper, the image that the network sees, and the test images to take instead.
@@ -320,12 +175,14 @@ function makeDrawing(data, images, texts, change) {
   const seen = canvas(SIDE, SIDE, { class: "seen", "aria-label": texts.seen });
   const draw = (strokes) => change({ image: imageOf(strokes), picked: null });
   const { paper, clear } = makePaper(texts, draw);
-  const replace = (changes) => { clear(); change(changes); paintLarge(paper, seen); };
-  const pick = (index) => replace({ image: images[index], picked: index });
-  const picks = makePicks(data, images, texts, pick);
-  const empty = () => replace({ image: null, picked: null });
-  const erase = element("button", { type: "button", class: "clear" }, texts.clear);
-  erase.addEventListener("click", empty);
+  const replace = (image, picked) => {
+    clear();
+    change({ image, picked });
+    paintLarge(paper, seen);
+  };
+  const empty = () => replace(null, null);
+  const picks = makePicks(data, images, texts, (index) => replace(images[index], index));
+  const erase = button(texts.clear, empty, { class: "clear" });
   const side = element("div", {}, seen, element("p", {}, texts.seen), erase);
   const show = ({ image, picked }) => {
     paintImage(seen, image ?? new Float64Array(SIDE * SIDE));
@@ -334,27 +191,133 @@ function makeDrawing(data, images, texts, change) {
   return { nodes: [element("div", { class: "sheet" }, paper, side), picks.node], empty, show };
 }
 
+// Who shares the batch.
+function makeControls(data, texts, change) {
+  const shown = element("output", {}, "0");
+  const note = element("p", { class: "note" });
+  const labels = [...new Set(data.classes)];
+  const report = () => {
+    const [number, label] = [Number(count.value), mixture.value];
+    shown.value = number;
+    again.disabled = number === 0;
+    const values = { label, count: data.classes.length / labels.length };
+    setText(note, label === "mixed" ? texts.mixed_note : say(texts.one_class_note, values));
+    change({ count: number, mixture: label });
+  };
+  const most = data.classes.length - 1;
+  const count = element("input", { type: "range", min: 0, max: most, value: 0, class: "count" });
+  count.addEventListener("input", report);
+  const classes = labels.map((label) => [label, say(texts.one_class, { label })]);
+  const mixture = select([["mixed", texts.mixed], ...classes], report);
+  let seed = data.seed;
+  const again = button(texts.again, () => change({ seed: ++seed }), { class: "again" });
+  const node = element("div", { class: "controls" },
+    labelled(count, texts.companions, " ", shown), labelled(mixture, texts.mixture), again, note);
+  return { node, report };
+}
+
+// Ten bars, which say how probable each class is.
+const makeBars = (probabilities, answer) => probabilities.map((probability, c) => {
+  const percent = 100 * probability;
+  const fill = element("span", { class: "fill", style: `width: ${percent.toFixed(1)}%` });
+  return element("li", { class: c === answer ? "answer" : "" }, element("span", {}, c),
+    element("span", { class: "bar" }, fill),
+    element("span", { class: "share" }, `${Math.round(percent)}%`));
+});
+
+// One cell a unit: blue below 0, white at 0, orange above; beyond the limit the colour stays.
+const paintStrip = (strip, values, limit) => paint(strip, values, (value) => {
+  const share = Math.min(1, Math.abs(value) / limit);
+  return (value < 0 ? NEGATIVE : POSITIVE).map((part) => 255 + share * (part - 255));
+});
+
+// One answer: the class in large figures, ten bars, and a strip. `show` takes what each layer made
+// of the digit, the logits last, or null, and returns the answer.
+function makeAnswer(way, data, texts) {
+  const [figure, bars] = [element("p", { class: "figure" }), element("ol")];
+  const strip = canvas(25, data.sizes[1] / 25, { class: "strip" });
+  const node = element("section", { class: way, "aria-label": texts[way] },
+    element("p", { class: "name" }, texts[way]), element("p", { class: "by" }, texts[`${way}_by`]),
+    figure, bars, strip);
+  const show = (passes, layer) => {
+    const answer = passes && argmax(passes.at(-1));
+    figure.textContent = answer ?? "–";
+    const probabilities = passes ? softmax(passes.at(-1)) : new Float64Array(data.sizes.at(-1));
+    bars.replaceChildren(...makeBars([...probabilities], answer));
+    const fed = passes?.[layer] ?? new Float64Array(data.sizes[layer + 1]);
+    const bounds = { low: Math.min(...fed).toFixed(1), high: Math.max(...fed).toFixed(1) };
+    const said = { name: texts[way], number: layer + 1, units: fed.length, ...bounds };
+    strip.setAttribute("aria-label", say(texts.strip, said));
+    paintStrip(strip, fed, data.limits[layer]);
+    return answer;
+  };
+  return { node, show };
+}
+
+// The two answers and the sentence about them; `show` fills them in.
+function makeResults(data, texts) {
+  const ways = ["naive", "fixed"].map((way) => [way, makeAnswer(way, data, texts)]);
+  const status = element("p", { class: "status", role: "status" });
+  const show = (passes, { count, layer }) => {
+    const said = { count };
+    for (const [way, answer] of ways) said[way] = answer.show(passes && passes[way], layer);
+    const key = passes ? ["alone", "with_one"][count] ?? "together" : "empty";
+    setText(status, say(texts[key], said));
+  };
+  const answers = element("div", { class: "answers" }, ...ways.map(([, answer]) => answer.node));
+  return { nodes: [status, answers], show };
+}
+
+function makeLayerChoice(data, texts, change) {
+  const [low, high] = [element("span"), element("span")];
+  const report = () => {
+    const limit = data.limits[layer.value];
+    [low.textContent, high.textContent] = [`−${limit}`, `${limit}`];
+    change(Number(layer.value));
+  };
+  const options = data.limits.map((_, i) => [i, say(texts.layer, { number: i + 1 })]);
+  const layer = select(options, report, { class: "layer" });
+  layer.value = data.limits.length - 1;
+  const colours = element("span", { class: "colours" });
+  const node = element("div", { class: "scale" }, labelled(layer, texts.strips),
+    element("p", {}, low, colours, high), element("p", {}, texts.scale));
+  return { node, report };
+}
+
+// --- The page -------------------------------------------------------------------------------------
+
 function buildPage(panel, data, texts) {
-  const { images, answers, logits } = makeArithmetic(data);
-  const state = { image: null, picked: null, count: 0, mixture: "mixed", layer: 0, redrawn: 0 };
-  const companions = () => companionsOf(data.classes, { ...state, seed: data.seed + state.redrawn });
+  const network = readNetwork(data);
+  const pixels = Float64Array.from(bytesOf(data.images), (level) => level / 255);
+  const images = rowsOf(pixels, data.classes.length);
+  const { seed } = data;
+  const state = { image: null, picked: null, count: 0, mixture: "mixed", layer: 0, seed };
+  const companions = () => companionsOf(data.classes, state);
+  // What each layer makes of the digit, in a batch with these images.
+  const passesOf = (others, useBatch) => {
+    const batch = [state.image, ...others].flatMap((image) => [...image]);
+    const passes = network.forward(Float64Array.from(batch), useBatch);
+    return passes.map(({ fed }) => rowsOf(fed, 1 + others.length)[0]);
+  };
   const change = (changes) => {
     Object.assign(state, changes);
     drawing.show(state);
-    results.show(state.image && answers(state.image, companions()), state);
+    results.show(state.image && {
+      naive: passesOf(companions().map((index) => images[index]), true),
+      fixed: passesOf([], false),
+    }, state);
   };
   const results = makeResults(data, texts);
   const drawing = makeDrawing(data, images, texts, change);
   const controls = makeControls(data, texts, change);
   const layers = makeLayerChoice(data, texts, (layer) => change({ layer }));
-  controls.again.addEventListener("click", () => change({ redrawn: state.redrawn + 1 }));
   panel.append(element("div", { class: "parts" },
     element("div", { class: "drawing" }, ...drawing.nodes, controls.node),
     element("div", { class: "results" }, ...results.nodes, layers.node)));
   drawing.empty(); // a digit there would answer before the reader has guessed
   controls.report();
   layers.report();
-  return { logits, companions, image: () => [...(state.image ?? [])] };
+  return { network, companions, image: () => [...(state.image ?? [])] };
 }
 
 makeLive("draw-a-digit", buildPage);

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import zlib
 
 import numpy as np
-import tensorflow as tf
 from matplotlib.figure import Figure
 
 from bn_tutorial import networks, training
 from bn_tutorial.batch_norm import EPSILON
 from bn_tutorial.figures.styles import network_colors
-from bn_tutorial.interactive.fragments import (
-    Fragment,
-    encode_bytes,
-    make_fragment,
-    read_script,
-)
+from bn_tutorial.interactive.fragments import Fragment, encode_bytes, make_fragment, read_files
 from bn_tutorial.mnist import Dataset, Datasets
 
 SIDE = 14  # pixels of an image's side, each of which is the mean of four of MNIST's
@@ -44,8 +40,7 @@ def train_here(
         data: Digits that the images are taken from.
         seed: Seed of the choice of the images.
         small: Whether the settings and the pictures of the activation inputs are left out.
-        language: "en" or "zh"; None takes the language of the page, if it is one of these, and
-            English otherwise.
+        language: "en" or "zh"; None takes the page's, or English where that is neither.
 
     Returns:
         A fragment that Jupyter shows as HTML.
@@ -70,7 +65,7 @@ def train_here(
     }
     figure, values = _picture(Datasets(train, train, test, data.source))
     # A function, whose text the page can give to a worker.
-    arithmetic = read_script("network.js", "experiment.js")
+    arithmetic = read_files("network.js", "experiment.js")
     training_script = f"function training() {{\n{arithmetic}return {{ serve, Experiment }};\n}}\n"
     return make_fragment("train-here", described, figure, values, language, training_script)
 
@@ -107,18 +102,13 @@ def _picture(data: Datasets) -> tuple[Figure, dict[str, object]]:
         "naive BN": networks.NaiveBatchNormNetwork(weights),
         "fixed BN": networks.BatchNormNetwork(weights),
     }
-    run_steps = training.compile_steps(by_name, data.train, 60, dict.fromkeys(by_name, 0.01))
-    measure = training.compile_measurement(by_name, data.test)
-    accuracies = [[float(accuracy) for accuracy, _ in measure()]]
-    for indices in data.train.next_indices(PICTURE_STEPS * 60).reshape(-1, PICTURE_EVERY, 60):
-        run_steps(tf.constant(indices))
-        accuracies.append([float(accuracy) for accuracy, _ in measure()])
+    with contextlib.redirect_stdout(io.StringIO()):  # nobody waits for it
+        histories = training.train(by_name, data, PICTURE_STEPS, record_every=PICTURE_EVERY)
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     ax = figure.subplots()
-    steps = np.arange(0, PICTURE_STEPS + 1, PICTURE_EVERY)
-    for column, (name, color) in enumerate(network_colors(by_name).items()):
-        ax.plot(steps, np.array(accuracies)[:, column], color=color, label=name)
+    for name, color in network_colors(by_name).items():
+        ax.plot(histories[name].steps, histories[name].test_accuracy, color=color, label=name)
     ax.set(xlabel="training steps", ylabel="test accuracy", ylim=(0, 1))
     ax.legend(loc="center right")
-    last = {name.split()[0]: f"{a:.2f}" for name, a in zip(by_name, accuracies[-1], strict=True)}
+    last = {name.split()[0]: f"{h.test_accuracy[-1]:.2f}" for name, h in histories.items()}
     return figure, {"steps": PICTURE_STEPS, **last}

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from string import Template
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -49,8 +50,8 @@ def make_fragment(
         data: What the script reads, in addition to texts and style.
         picture: Figure that is seen where scripts don't run.
         values: Numbers and words for the braces in the figure's two texts, "alt" and "sentence".
-        language: "en" or "zh"; None lets the page decide, by the `lang` around the fragment, and is
-            English where scripts don't run.
+        language: "en" or "zh"; None takes the page's, from the `lang` around the fragment, and is
+            English where that is neither or scripts don't run.
         before: JavaScript that the fragment's own script builds on.
 
     Raises:
@@ -61,27 +62,24 @@ def make_fragment(
     name = kind.replace("-", "_")
     texts = {code: read_texts(name, code) for code in LANGUAGES}
     shown = texts[language or LANGUAGES[0]]
-    style = _read("shared.css") + _read(f"{name}.css")
+    style = read_files("shared.css", f"{name}.css")
     whole = {**data, "language": language, "texts": texts, "style": style}
     # "</script>" in a text would end the data; JSON lets "<" be written like this.
     as_json = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {
-        "KIND": kind,
-        "PICTURE": _png(picture),
-        "ALT": html.escape(shown["alt"].format(**values)),
-        "SENTENCE": html.escape(shown["sentence"].format(**values)),
-        "DATA": as_json,
-        "SCRIPT": _read("shared.js") + before + _read(f"{name}.js"),
-    }
-    filled = _read("fragment.html")
-    for part, text in parts.items():
-        filled = filled.replace(f"@@{part}@@", text)
+    filled = Template(read_files("fragment.html")).substitute(
+        kind=kind,
+        picture=_png(picture),
+        alt=html.escape(shown["alt"].format(**values)),
+        sentence=html.escape(shown["sentence"].format(**values)),
+        data=as_json,
+        script=read_files("shared.js") + before + read_files(f"{name}.js"),
+    )
     return Fragment(kind, filled)
 
 
 def read_texts(name: str, language: str) -> dict:
     """All that a fragment says, in one language."""
-    return json.loads(_read(f"texts/{name}.{language}.json"))
+    return json.loads(read_files(f"texts/{name}.{language}.json"))
 
 
 def encode_half_floats(numbers: np.ndarray) -> str:
@@ -90,7 +88,7 @@ def encode_half_floats(numbers: np.ndarray) -> str:
     Raises:
         ValueError: a number is NaN, or too large for a float16.
     """
-    fits = np.abs(numbers) <= LARGEST_HALF_FLOAT
+    fits = np.abs(numbers) <= LARGEST_HALF_FLOAT  # NaN does not
     if not fits.all():
         raise ValueError(
             f"expected numbers of a size up to {LARGEST_HALF_FLOAT:.0f}, as float16 has them; "
@@ -104,9 +102,9 @@ def encode_bytes(values: bytes) -> str:
     return base64.b64encode(values).decode("ascii")
 
 
-def read_script(*files: str) -> str:
-    """The JavaScript of some files, one after the other."""
-    return "".join(map(_read, files))
+def read_files(*names: str) -> str:
+    """The text of some of the files beside this one, one after the other."""
+    return "".join(FILES.joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def _png(figure: Figure) -> str:
@@ -114,7 +112,3 @@ def _png(figure: Figure) -> str:
     # Without the program's version, so that the same picture is the same bytes.
     figure.savefig(buffer, format="png", dpi=64, facecolor="white", metadata={"Software": None})
     return encode_bytes(buffer.getvalue())
-
-
-def _read(file: str) -> str:
-    return FILES.joinpath(file).read_text(encoding="utf-8")

@@ -2,20 +2,6 @@
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
-// Not every browser has a Float16Array. Infinity and NaN do not occur: Python refuses them.
-function halfFloat(bits) {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = (bits & 0x3ff) / 1024;
-  return exponent ? sign * (1 + fraction) * 2 ** (exponent - 15) : sign * fraction * 2 ** -14;
-}
-
-function halfFloats(base64) {
-  const bytes = bytesOf(base64);
-  return Float64Array.from({ length: bytes.length / 2 }, (_, i) =>
-    halfFloat(bytes[2 * i] | (bytes[2 * i + 1] << 8)));
-}
-
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -23,18 +9,36 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+function button(content, act, attributes) {
+  const node = element("button", { type: "button", ...attributes }, content);
+  node.addEventListener("click", act);
+  return node;
+}
+
+// A choice between options, which are values and their texts.
+function select(options, change, attributes) {
+  const node = element("select", attributes,
+    ...options.map(([value, text]) => element("option", { value }, text)));
+  node.addEventListener("change", () => change(node.value));
+  return node;
+}
+
+const labelled = (control, ...name) =>
+  element("label", {}, element("span", {}, ...name), control);
+
 const canvas = (width, height, attributes) =>
   element("canvas", { width, height, role: "img", ...attributes });
 
-// Values 0 to 1, dark on white; one pixel of the canvas each.
-function paintImage(target, image) {
+// One pixel of the canvas for each value; the colour of a value is red, green and blue.
+function paint(target, values, colourOf) {
   const picture = new ImageData(target.width, target.height);
-  image.forEach((value, i) => {
-    picture.data.fill(255 * (1 - value), 4 * i, 4 * i + 3);
-    picture.data[4 * i + 3] = 255;
-  });
+  values.forEach((value, i) => picture.data.set([...colourOf(value), 255], 4 * i));
   target.getContext("2d").putImageData(picture, 0, 0);
 }
+
+// Values 0 to 1, dark on white.
+const paintImage = (target, image) =>
+  paint(target, image, (value) => new Array(3).fill(255 * (1 - value)));
 
 // "{count} companions" and {count: 3} → "3 companions"
 const say = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -85,7 +89,7 @@ function makeLive(kind, build) {
     const data = JSON.parse(source.textContent);
     const language = languageOf(root, data);
     const panel = element("div", { class: "panel", lang: language });
-    root.bnTutorial = build(panel, data, data.texts[language]);
+    root.bnTutorial = build(panel, data, data.texts[language]); // for tests
     followTheme(panel);
     root.dataset.lmSuppressShortcuts = "true"; // JupyterLab: arrow keys belong to the controls
     root.attachShadow({ mode: "open" }).append(element("style", {}, data.style), panel);

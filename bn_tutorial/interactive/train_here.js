@@ -17,7 +17,8 @@ const PRESETS = {
   short: { steps: 200 },
 };
 const OWN = "own";
-const NETWORKS = ["plain", "naive", "fixed"];
+const BY = { plain: "plain", naive: "batch", fixed: "population" }; // by what each normalises
+const NETWORKS = Object.keys(BY);
 const CLEAR = 0.02; // less of a difference in accuracy is none, with so few test images
 
 function presetOf(preset) {
@@ -37,12 +38,13 @@ function readSetting(name, text) {
 function readAddress() {
   const [mark, query] = location.hash.split("?");
   if (mark !== "#train-here") return null;
-  const found = new URLSearchParams(query);
-  const { preset, settings } = presetOf(PRESETS[found.get("preset")] ? found.get("preset") : "article");
-  const named = Object.keys(DEFAULTS).filter((name) => found.has(name));
-  const read = named.map((name) => [name, readSetting(name, found.get(name))]);
-  const changed = read.filter(([name, value]) => value !== undefined && value !== settings[name]);
-  return { preset: changed.length ? OWN : preset, settings: { ...settings, ...Object.fromEntries(changed) } };
+  const { preset: named, ...texts } = Object.fromEntries(new URLSearchParams(query));
+  const { preset, settings } = presetOf(PRESETS[named] ? named : "article");
+  const changed = Object.keys(DEFAULTS)
+    .map((name) => [name, readSetting(name, texts[name] ?? "")])
+    .filter(([name, value]) => value !== undefined && value !== settings[name]);
+  Object.assign(settings, Object.fromEntries(changed));
+  return { preset: changed.length ? OWN : preset, settings };
 }
 
 function writeAddress({ preset, settings }) {
@@ -56,122 +58,103 @@ function writeAddress({ preset, settings }) {
 
 // --- The worker -----------------------------------------------------------------------------------
 
-async function unpack({ images, classes }, { brightness }) {
+async function unpack({ images, classes }, brightness) {
   const stream = new Blob([bytesOf(images)]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
-  const pixels = Float64Array.from({ length: 2 * bytes.length }, (_, i) =>
-    brightness * (i % 2 ? bytes[i >> 1] & 15 : bytes[i >> 1] >> 4));
+  const levels = Array.from(bytes, (two) => [two >> 4, two & 15]).flat();
+  const pixels = Float64Array.from(levels, (level) => brightness * level);
   return { images: pixels, classes: Array.from(classes, Number) };
 }
 
-// A function that sends orders to the training, which answers by `hear`. It is in a worker; where
-// the page may have none, it is here, and works in short slices.
-function startTraining(load, hear) {
-  let send;
-  const here = () => {
-    send = training().serve(hear, 12);
-    send(load);
-  };
-  try {
-    const source = `const receive = (${training})().serve(postMessage, 50); onmessage = ({ data }) => receive(data);`;
-    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    const worker = new Worker(address);
-    worker.onmessage = ({ data }) => hear(data);
-    worker.onerror = here; // before it has loaded: it is refused
-    send = (order) => worker.postMessage(order);
-    send(load);
-  } catch {
-    here();
-  }
-  return (order) => send(order);
+// Starts the training, which answers by `hear`, and gives a function that sends it orders. It is in
+// a worker; where the page may have none, it is here, and works in short slices.
+function startTraining(hear) {
+  return new Promise((resolve) => {
+    const here = () => resolve(training().serve(hear, 12));
+    try {
+      const source = `const receive = (${training})().serve(postMessage, 50);
+        onmessage = ({ data }) => receive(data);
+        postMessage(null);`; // it has loaded
+      const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+      const worker = new Worker(address);
+      worker.onmessage = ({ data }) => {
+        if (data) hear(data);
+        else resolve((order) => worker.postMessage(order));
+      };
+      worker.onerror = here; // if it has not loaded: it is refused
+    } catch {
+      here();
+    }
+  });
 }
 
 // --- Pictures -------------------------------------------------------------------------------------
 
-const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, MOST_POINTS] = [1000, 300, 400];
 
-function svg(tag, attributes) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
+const minus = (number) => `${number}`.replace("-", "−");
+
+const makeTicks = (values) => values.map((value) => element("span", {}, minus(value)));
 
 // Lines over the steps, of the classes `names`; `show` takes [step, values] of the records.
-function makeChart(names, label, ticks) {
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label });
+function makeChart(names, label) {
   const levels = [0, 0.5, 1].map((share) =>
-    svg("line", { x1: 0, x2: WIDTH, y1: share * HEIGHT, y2: share * HEIGHT, class: "level" }));
-  const lines = names.map((name) => svg("polyline", { class: `line ${name}` }));
-  picture.append(...levels, ...lines);
-  const [left, bottom] = [element("div", { class: "left", "aria-hidden": "true" }), element("div", { class: "bottom", "aria-hidden": "true" })];
-  const node = element("div", { class: "chart" }, left, picture, bottom);
+    `<line x2="${WIDTH}" y1="${share * HEIGHT}" y2="${share * HEIGHT}" class="level"/>`);
+  const polylines = names.map((name) => `<polyline class="line ${name}"/>`);
+  const node = element("div", { class: "chart" });
+  node.innerHTML = `
+    <div class="left" aria-hidden="true"></div>
+    <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img">
+      ${[...levels, ...polylines].join("")}
+    </svg>
+    <div class="bottom" aria-hidden="true"></div>`;
+  const [left, picture, bottom] = node.children;
+  picture.setAttribute("aria-label", label);
   const show = (records, [low, high], last) => {
     const stride = Math.ceil(records.length / MOST_POINTS);
     const shown = records.filter((_, i) => i % stride === 0 || i === records.length - 1);
-    lines.forEach((line, n) => {
-      const points = shown.filter(([, values]) => Number.isFinite(values[n])).map(([step, values]) =>
-        `${(WIDTH * step / last).toFixed(1)},${(HEIGHT * (high - values[n]) / (high - low)).toFixed(1)}`);
+    picture.querySelectorAll("polyline").forEach((line, n) => {
+      const finite = shown.filter(([, values]) => Number.isFinite(values[n]));
+      const points = finite.map(([step, values]) => [
+        (WIDTH * step / last).toFixed(1), (HEIGHT * (high - values[n]) / (high - low)).toFixed(1)]);
       line.setAttribute("points", points.join(" "));
     });
-    left.replaceChildren(...ticks([low, high]).map((tick) => element("span", {}, tick)));
-    bottom.replaceChildren(element("span", {}, "0"), element("span", {}, last.toLocaleString()));
+    left.replaceChildren(...makeTicks([high, (low + high) / 2, low]));
+    bottom.replaceChildren(...makeTicks([0, last.toLocaleString()]));
   };
-  return { node, picture, show };
+  return { node, show };
 }
-
-const minus = (text) => `${text}`.replace("-", "−");
 
 function makeHistogram(name) {
   const bars = element("div", { class: `bars ${name}`, role: "img" });
   const ticks = element("div", { class: "bottom", "aria-hidden": "true" });
   const show = (counts, limit, label) => {
     const most = Math.max(...counts, 1);
-    bars.replaceChildren(...counts.map((count) => {
-      const bar = element("span");
-      bar.style.height = `${100 * count / most}%`;
-      return bar;
-    }));
-    for (const border of limit > 4 ? [-4, 4] : []) {
-      const line = element("i");
-      line.style.left = `${50 + 50 * border / limit}%`;
-      bars.append(line);
-    }
+    const borders = limit > 4 ? [-4, 4] : []; // beyond these the sigmoid is flat
+    bars.replaceChildren(
+      ...counts.map((count) => element("span", { style: `height: ${100 * count / most}%` })),
+      ...borders.map((at) => element("i", { style: `left: ${50 + 50 * at / limit}%` })));
     bars.setAttribute("aria-label", label);
-    ticks.replaceChildren(...[-limit, 0, limit].map((tick) => element("span", {}, minus(tick))));
+    ticks.replaceChildren(...makeTicks([-limit, 0, limit]));
   };
   return { node: element("div", {}, bars, ticks), show };
 }
 
 // --- The parts of the page ------------------------------------------------------------------------
 
-function button(control, text, act) {
-  const node = element("button", { type: "button", "data-control": control }, text);
-  node.addEventListener("click", act);
-  return node;
-}
-
-function select(control, options, change) {
-  const node = element("select", { "data-control": control },
-    ...options.map(([value, text]) => element("option", { value }, text)));
-  node.addEventListener("change", () => change(node.value));
-  return node;
-}
-
-const value = (name) => element("output", { "data-value": name }, "–");
-
 // A number to type, and a slider beside it whose steps are equal ratios.
 function makeNumber(name, text, change) {
-  const [low, high] = RANGES[name];
-  const typed = element("input", { type: "number", min: low, max: high, step: "any", "data-control": name, "aria-label": text });
+  const [min, max] = RANGES[name];
+  const typed = element("input", {
+    type: "number", min, max, step: "any", "data-control": name, "aria-label": text,
+  });
   const slider = element("input", { type: "range", min: 0, max: 60, "aria-label": text });
-  const ratio = high / low;
   const rounded = (number) => (WHOLE.includes(name) ? Math.round(number) : Number(number.toPrecision(2)));
   let last; // what no number is typed for goes back to
   const show = (number) => {
     last = number;
     typed.value = number;
-    slider.value = 60 * Math.log(number / low) / Math.log(ratio);
+    slider.value = 60 * Math.log(number / min) / Math.log(max / min);
     slider.setAttribute("aria-valuetext", number);
   };
   const heard = () => {
@@ -180,10 +163,10 @@ function makeNumber(name, text, change) {
   };
   typed.addEventListener("input", heard);
   typed.addEventListener("change", () => { // what is out of range goes to its end
-    show(typed.value === "" ? last : rounded(Math.min(high, Math.max(low, Number(typed.value)))));
+    show(typed.value === "" ? last : rounded(Math.min(max, Math.max(min, Number(typed.value)))));
     heard();
   });
-  slider.addEventListener("input", () => change(rounded(low * ratio ** (slider.value / 60))));
+  slider.addEventListener("input", () => change(rounded(min * (max / min) ** (slider.value / 60))));
   return { node: element("div", { class: "number" }, element("span", {}, text), typed, slider), show };
 }
 
@@ -193,115 +176,128 @@ function makeSettings(texts, change) {
     [name, makeNumber(name, texts[name], (number) => change(name, number))]);
   const selects = Object.keys(CHOICES).map((name) => {
     const options = CHOICES[name].map((choice) => [choice, texts[`${name}_${choice}`] ?? choice]);
-    return [name, select(name, options, (chosen) => change(name, readSetting(name, chosen)))];
+    const choose = (chosen) => change(name, readSetting(name, chosen));
+    return [name, select(options, choose, { "data-control": name })];
   });
   const seed = element("input", { type: "number", min: 0, max: 999, "data-control": "seed" });
   seed.addEventListener("change", () => change("seed", readSetting("seed", seed.value) ?? 0));
-  const labelled = [...selects, ["seed", seed]].map(([name, node]) =>
-    element("label", {}, element("span", {}, texts[name]), node));
+  const fields = [...selects, ["seed", seed]];
   const show = (settings) => {
     for (const [name, number] of numbers) number.show(settings[name]);
-    for (const [name, node] of selects) node.value = settings[name];
-    seed.value = settings.seed;
+    for (const [name, field] of fields) field.value = settings[name];
   };
   const node = element("fieldset", { class: "settings" }, element("legend", {}, texts.settings),
-    ...numbers.map(([, number]) => number.node), ...labelled, element("p", { class: "note" }, texts.settings_note));
+    ...numbers.map(([, number]) => number.node),
+    ...fields.map(([name, field]) => labelled(field, texts[name])),
+    element("p", { class: "note" }, texts.settings_note));
   return { node, show };
 }
+
+// What is asked of each network, by its name.
+const ofEach = (of) => Object.fromEntries(NETWORKS.map((name) => [name, of(name)]));
+
+const formatted = (accuracy, texts) => ofEach((name) =>
+  (Number.isFinite(accuracy[name]) ? accuracy[name].toFixed(3) : texts.diverged));
+
+// A value of each network, to be filled in.
+const makeReadings = (kind) => ofEach((name) =>
+  element("output", { "data-value": `${kind}-${BY[name]}` }, "–"));
+
+// The networks' names, each with its reading and with what is said `by` it.
+const makeLegend = (readings, texts, by = {}) => element("div", { class: "legend" },
+  ...NETWORKS.map((name) => element("p", { class: name },
+    element("span", { class: "name" }, texts.names[name]), readings[name],
+    element("span", { class: "by" }, by[name] ?? ""))));
+
+const section = (name, title, ...parts) => element(
+  "section", { class: name, "aria-label": title }, element("h4", {}, title), ...parts);
 
 // The accuracies as numbers and as lines.
 function makeAccuracies(texts) {
-  const readings = { plain: value("accuracy-plain"), naive: value("accuracy-batch"), fixed: value("accuracy-population") };
-  const legend = NETWORKS.map((name) => element("p", { class: name },
-    element("span", { class: "name" }, texts.names[name]), readings[name], element("span", { class: "by" }, texts.by[name] ?? "")));
-  const chart = makeChart(NETWORKS, texts.accuracy, () => ["1", "0.5", "0"]);
-  const node = element("section", { class: "accuracies", "aria-label": texts.accuracy },
-    element("h4", {}, texts.accuracy), element("div", { class: "legend" }, ...legend), chart.node);
+  const readings = makeReadings("accuracy");
+  const chart = makeChart(NETWORKS, texts.accuracy);
   const show = (records, last) => {
-    const { accuracy } = records.at(-1);
-    for (const name of NETWORKS) readings[name].value = formatAccuracy(accuracy[name], texts);
-    chart.show(records.map(({ step, accuracy: of }) => [step, NETWORKS.map((name) => of[name])]), [0, 1], last);
+    const accuracies = formatted(records.at(-1).accuracy, texts);
+    for (const name of NETWORKS) readings[name].value = accuracies[name];
+    const lines = records.map(({ step, accuracy }) => [step, NETWORKS.map((name) => accuracy[name])]);
+    chart.show(lines, [0, 1], last);
   };
-  return { node, show };
+  const legend = makeLegend(readings, texts, texts.by);
+  return { node: section("accuracies", texts.accuracy, legend, chart.node), show };
 }
-
-const formatAccuracy = (accuracy, texts) => (Number.isFinite(accuracy) ? accuracy.toFixed(3) : texts.diverged);
 
 // One of ten digits, alone in its batch, and the three answers; and those to the other nine.
 function makeAlone(data, texts) {
-  const readings = { plain: value("alone-plain"), naive: value("alone-batch"), fixed: value("alone-population") };
-  const said = NETWORKS.map((name) => element("p", { class: name },
-    element("span", { class: "name" }, texts.names[name]), readings[name]));
+  const readings = makeReadings("alone");
   let [picked, answers] = [3, null];
-  const cells = {};
-  const rows = NETWORKS.map((name) => {
-    cells[name] = data.picks.map(() => element("td"));
-    return element("tr", { class: name }, element("th", { scope: "row" }, texts.names[name]), ...cells[name]);
-  });
   const pictures = data.picks.map(() => canvas(data.side, data.side, { "aria-hidden": "true" }));
   const heads = pictures.map((picture, label) => {
-    const choose = element("button", { type: "button", "aria-label": say(texts.pick, { label }) }, picture);
-    choose.addEventListener("click", () => { picked = label; if (answers) show(answers); });
-    return choose;
+    const choose = () => { picked = label; if (answers) show(answers); };
+    return button(picture, choose, { "aria-label": say(texts.pick, { label }) });
   });
-  const paint = ({ images }) => data.picks.forEach((index, label) => {
-    const size = data.side ** 2;
-    const pixels = images.subarray(index * size, (index + 1) * size);
-    paintImage(pictures[label], pixels.map((pixel) => pixel / (15 * data.brightness)));
-  });
+  const rows = ofEach((name) => element("tr", { class: name },
+    element("th", { scope: "row" }, texts.names[name]), ...data.picks.map(() => element("td"))));
+  const table = element("table", {}, element("tr", {}, element("th", { scope: "col" }, texts.shown),
+    ...heads.map((head) => element("th", { scope: "col" }, head))), ...Object.values(rows));
   const show = (given) => {
     answers = given;
     heads.forEach((head, label) => head.setAttribute("aria-pressed", label === picked));
     for (const name of NETWORKS) {
       readings[name].value = answers[name][picked] ?? texts.diverged;
-      cells[name].forEach((cell, label) => {
+      rows[name].querySelectorAll("td").forEach((cell, label) => {
         cell.textContent = answers[name][label] ?? "–";
-        cell.className = `${answers[name][label] === label ? "right" : "wrong"}${label === picked ? " picked" : ""}`;
+        cell.className = answers[name][label] === label ? "right" : "wrong";
+        cell.classList.toggle("picked", label === picked);
       });
     }
   };
-  const table = element("table", {}, element("tr", {}, element("th", { scope: "col" }, texts.shown),
-    ...heads.map((head) => element("th", { scope: "col" }, head))), ...rows);
-  const node = element("section", { class: "alone", "aria-label": texts.alone },
-    element("h4", {}, texts.alone), table, element("div", { class: "legend" }, ...said));
-  return { node, paint, show };
+  const paint = ({ images }) => data.picks.forEach((index, label) => {
+    const size = data.side ** 2;
+    const pixels = images.subarray(index * size, (index + 1) * size);
+    paintImage(pictures[label], pixels.map((pixel) => pixel / (15 * data.brightness)));
+  });
+  return { node: section("alone", texts.alone, table, makeLegend(readings, texts)), paint, show };
 }
 
 // What the second layer is fed: a histogram of all values, and five units over the steps.
 function makeInputs(texts) {
-  const parts = ["plain", "naive"].map((name) => {
-    const bars = makeHistogram(name);
-    const units = Array.from({ length: 5 }, (_, i) => `unit-${i}`);
-    const chart = makeChart(units, say(texts.units, { name: texts.names[name] }), ([, high]) => [high, 0, minus(-high)]);
-    const node = element("div", { class: name }, element("p", { class: "name" }, texts.names[name]),
-      element("p", { class: "by" }, texts.histogram), bars.node, element("p", { class: "by" }, texts.five_units), chart.node);
-    return { name, bars, chart, node };
+  const parts = ["plain", "naive"].map((network) => {
+    const name = texts.names[network];
+    const bars = makeHistogram(network);
+    const units = [0, 1, 2, 3, 4].map((i) => `unit-${i}`);
+    const chart = makeChart(units, say(texts.units, { name }));
+    const by = (text) => element("p", { class: "by" }, text);
+    const node = element("div", { class: network }, element("p", { class: "name" }, name),
+      by(texts.histogram), bars.node, by(texts.five_units), chart.node);
+    return { network, name, bars, chart, node };
   });
-  const node = element("section", { class: "layer", "aria-label": texts.inputs },
-    element("h4", {}, texts.inputs), element("div", { class: "inputs" }, ...parts.map((part) => part.node)));
   const show = (records, histograms, last) => {
-    const finite = records.flatMap(({ units }) => [...units.plain, ...units.naive]).filter(Number.isFinite);
-    const largest = finite.reduce((most, input) => Math.max(most, Math.abs(input)), 1);
-    const high = [1, 2, 5, 10, 20, 50, 100, 200].find((round) => round >= largest) ?? Math.ceil(largest);
-    for (const { name, bars, chart } of parts) {
-      const beyond = say(texts.histogram_said, { name: texts.names[name], limit: histograms.limit });
-      bars.show(histograms[name], histograms.limit, beyond);
-      chart.show(records.map(({ step, units }) => [step, units[name]]), [-high, high], last);
+    const { limit } = histograms;
+    const values = records.flatMap(({ units }) => [...units.plain, ...units.naive]);
+    const finite = values.filter(Number.isFinite).map(Math.abs);
+    const largest = finite.reduce((a, b) => Math.max(a, b), 1);
+    const round = [1, 2, 5, 10, 20, 50, 100, 200].find((height) => height >= largest);
+    const high = round ?? Math.ceil(largest);
+    for (const { network, name, bars, chart } of parts) {
+      bars.show(histograms[network], limit, say(texts.histogram_said, { name, limit }));
+      chart.show(records.map(({ step, units }) => [step, units[network]]), [-high, high], last);
     }
   };
-  return { node, show };
+  const node = element("div", { class: "inputs" }, ...parts.map((part) => part.node));
+  return { node: section("layer", texts.inputs, node), show };
 }
 
 // What came out, in words, from the numbers of the run.
 function outcomeOf(preset, { records, answers }, texts) {
   const { step, accuracy } = records.at(-1);
   const early = records.find((record) => record.step >= 100) ?? records.at(-1);
-  const shown = (from) => Object.fromEntries(NETWORKS.map((name) => [name, formatAccuracy(from[name], texts)]));
+  const [now, then] = [formatted(accuracy, texts), formatted(early.accuracy, texts)];
   const right = (name) => answers[name].filter((answer, label) => answer === label).length;
   const values = {
-    step: step.toLocaleString(), early: early.step, ...shown(accuracy),
-    ...Object.fromEntries(Object.entries(shown(early.accuracy)).map(([name, text]) => [`early_${name}`, text])),
-    right_plain: right("plain"), right_fixed: right("fixed"), naive_answer: answers.naive[0] ?? texts.diverged,
+    step: step.toLocaleString(), ...now,
+    early: early.step, early_plain: then.plain, early_naive: then.naive,
+    right_plain: right("plain"), right_fixed: right("fixed"),
+    naive_answer: answers.naive[0] ?? texts.diverged,
   };
   const [first, second] = preset === "short" ? ["fixed", "naive"] : ["naive", "plain"];
   const gap = accuracy[first] - accuracy[second];
@@ -320,26 +316,25 @@ function roundLast(step) {
 
 function buildExperiment(panel, data, texts) {
   if (typeof DecompressionStream === "undefined") throw new Error("this browser has no DecompressionStream");
-  const { sizes, epsilon, picks } = data;
-  const unpacked = Promise.all([unpack(data.train, data), unpack(data.test, data)])
+  const { sizes, epsilon, picks, brightness } = data;
+  const digits = Promise.all([unpack(data.train, brightness), unpack(data.test, brightness)])
     .then(([train, test]) => ({ sizes, epsilon, picks, train, test }));
   const frame = matchMedia("(prefers-reduced-motion: reduce)").matches ? 500 : 50;
-  const { runs, hear, paint } = makePage(panel, data, texts);
-  unpacked.then((digits) => {
-    paint(digits.test);
+  const started = digits.then(async (unpacked) => {
+    page.paint(unpacked.test);
     if (readAddress()) panel.scrollIntoView();
-    runs.send = startTraining({ order: "load", data: digits, frame }, hear);
-    for (const order of runs.orders) runs.send(order);
+    const send = await startTraining(page.hear);
+    send({ order: "load", data: unpacked, frame });
+    return send;
   });
-  return { training, digits: unpacked };
+  const page = makePage(panel, data, texts, (order) => started.then((send) => send(order)));
+  return { training, digits };
 }
 
 // What is being run, and what came of it: `run` numbers the runs, and a report names its own.
 class Runs {
-  constructor(changed) {
-    Object.assign(this, { changed, run: 0, records: [], playing: false, ...readAddress() ?? presetOf("article") });
-    this.orders = []; // that wait until the training hears
-    this.send = (order) => this.orders.push(order);
+  constructor(send, changed) {
+    Object.assign(this, { send, changed, run: 0, playing: false, ...readAddress() ?? presetOf("article") });
   }
 
   get goal() { return PRESETS[this.preset]?.steps; }
@@ -385,31 +380,34 @@ class Runs {
 }
 
 function makeButtons(runs, texts, tell) {
-  const buttons = {
-    play: button("play", texts.play, () => runs.play()),
-    pause: button("pause", texts.pause, () => runs.send({ order: "pause" })),
-    step: button("step", texts.step, () => runs.send({ order: "step" })),
-    reset: button("reset", texts.reset, () => runs.restart()),
-    describe: button("describe", texts.describe, () => runs.records.length && tell(OWN)),
-  };
-  const steps = value("steps");
+  const make = (name, act) => button(texts[name], act, { "data-control": name });
+  const play = make("play", () => runs.play());
+  const others = [
+    make("pause", () => runs.send({ order: "pause" })),
+    make("step", () => runs.send({ order: "step" })),
+    make("reset", () => runs.restart()),
+    make("describe", () => runs.records.length && tell(OWN)),
+  ];
+  const steps = element("output", { "data-value": "steps" }, "–");
   const goal = element("span");
   const show = ({ playing, steps: trained, goal: end }) => {
     steps.value = trained;
     setText(goal, end ? say(texts.goal, { goal: end.toLocaleString() }) : "");
-    buttons.play.setAttribute("aria-pressed", playing);
+    play.setAttribute("aria-pressed", playing);
   };
-  const node = element("div", { class: "buttons" }, ...Object.values(buttons), element("p", {}, texts.steps, " ", steps, " ", goal));
+  const node = element("div", { class: "buttons" }, play, ...others,
+    element("p", {}, texts.steps, " ", steps, " ", goal));
   return { node, show };
 }
 
 // The choice of a preset with its question, and what is said of the run.
 function makeStart(runs, texts) {
   const names = [...Object.keys(PRESETS), OWN].map((name) => [name, texts.presets[name]]);
-  const presets = select("preset", names, (preset) => {
+  const choose = (preset) => {
     runs.choose(preset === OWN ? { preset } : presetOf(preset));
     writeAddress(runs);
-  });
+  };
+  const presets = select(names, choose, { "data-control": "preset" });
   const ask = element("p", { class: "ask" });
   const status = element("p", { class: "status", role: "status" });
   const tell = (preset) => setText(status, outcomeOf(preset, runs, texts));
@@ -419,13 +417,13 @@ function makeStart(runs, texts) {
     setText(ask, texts.asks[preset]);
     if (!records.length) setText(status, "");
   };
-  const label = element("label", {}, element("span", {}, texts.preset), presets);
-  const node = element("div", { class: "start" }, label, ask, buttons.node, status);
+  const node = element("div", { class: "start" },
+    labelled(presets, texts.preset), ask, buttons.node, status);
   return { node, changed, show: buttons.show, tell };
 }
 
-function makePage(panel, data, texts) {
-  const runs = new Runs(() => { start.changed(runs); settings.show(runs.settings); });
+function makePage(panel, data, texts, send) {
+  const runs = new Runs(send, () => { start.changed(runs); settings.show(runs.settings); });
   const start = makeStart(runs, texts);
   const settings = makeSettings(texts, (name, chosen) => runs.set(name, chosen));
   const [accuracies, alone, inputs] = [makeAccuracies(texts), makeAlone(data, texts), makeInputs(texts)];
@@ -445,7 +443,7 @@ function makePage(panel, data, texts) {
   panel.append(element("div", { class: "parts" }, start.node, accuracies.node, alone.node,
     ...(data.small ? [] : [inputs.node, settings.node])));
   runs.restart();
-  return { runs, hear, paint: alone.paint };
+  return { hear, paint: alone.paint };
 }
 
 makeLive("train-here", buildExperiment);

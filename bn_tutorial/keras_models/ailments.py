@@ -101,8 +101,8 @@ AILMENTS = {
             "good in training, bad in evaluation, and recalibrating does not help",
             "good in training, bad in evaluation, although the moving statistics are up to date; "
             "recalibrating does not help",
-            "times what is far, between the inputs of the layer's calls (0.5 standard deviations, "
-            "or a variance twice as large)",
+            "times as far apart as is still harmless (0.5 standard deviations, or a variance twice "
+            "as large) are the inputs of the layer's calls",
             "One BN layer is called in several places whose values are distributed differently. In "
             "training each call is normalised by its own batch; at inference all share one mean "
             "and one variance, which fit none of them.",
@@ -128,8 +128,8 @@ AILMENTS = {
         Ailment(
             "slow-momentum",
             "validation accuracy stays at chance for the first epochs",
-            "validation accuracy stays at chance for the first epochs while training accuracy "
-            "rises",
+            "validation accuracy stays far below training accuracy, in the first epochs often at "
+            "chance",
             "share of the initial values still in the moving statistics (momentum ** iterations)",
             "The moving statistics keep `momentum` of themselves at each step; there were too few "
             "steps to forget where they started.",

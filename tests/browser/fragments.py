@@ -25,10 +25,10 @@ class Part:
     def logits(self, pixels, use_batch):
         """What the page computes of uint8 `[n, 784]`."""
         code = """
-            const images = arguments[1].map((row) => row.map((pixel) => pixel / 255));
-            return arguments[0].bnTutorial.logits(images, arguments[2]);
+            const images = Float64Array.from(arguments[1], (pixel) => pixel / 255);
+            return [...arguments[0].bnTutorial.network.forward(images, arguments[2]).at(-1).fed];
         """
-        return np.array(self.script(code, pixels.tolist(), use_batch))
+        return np.reshape(self.script(code, pixels.ravel().tolist(), use_batch), (-1, 10))
 
     def image(self):
         return np.array(self.script("return arguments[0].bnTutorial.image()"))
@@ -37,12 +37,10 @@ class Part:
         """The classes in large figures: naive, fixed."""
         return [self.one(f".{way} .figure").text for way in ("naive", "fixed")]
 
-    def bars(self, way):
-        return [fill.get_attribute("style") for fill in self.all(f".{way} .fill")]
-
     def percentages(self, way):
         """What the ten bars show."""
-        return [float(re.search(r"width: ([\d.]+)%", style)[1]) for style in self.bars(way)]
+        styles = [fill.get_attribute("style") for fill in self.all(f".{way} .fill")]
+        return [float(re.search(r"width: ([\d.]+)%", style)[1]) for style in styles]
 
     def companions(self):
         return self.script("return arguments[0].bnTutorial.companions()")

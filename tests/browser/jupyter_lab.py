@@ -84,11 +84,9 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def serve(folder, home):
-    """Start JupyterLab on a free port; at the end it is stopped, and its kernels with it.
+    """JupyterLab on a free port, which shows `folder`; at the end it and its kernels are stopped.
 
-    Args:
-        folder: what it shows.
-        home: a folder for its settings and its log; nothing of the user's is read.
+    Its settings and its log are in the folder `home`; nothing of the user's is read.
     """
     config = home / "config/labconfig"
     config.mkdir(parents=True)
@@ -138,16 +136,9 @@ def prepare(source, target, **parameters):
 
 
 class Notebook:
-    """A notebook that is open in JupyterLab, in a browser. Its cells are known by their numbers."""
+    """A notebook of the server's folder, opened in JupyterLab; its cells go by their numbers."""
 
     def __init__(self, browser, server, path):
-        """Open it, and wait for its kernel.
-
-        Args:
-            browser: the driver.
-            server: where JupyterLab runs.
-            path: of the notebook, in the server's folder.
-        """
         self.browser = browser
         name = path.relative_to(server.folder).as_posix()
         browser.get(f"{server.url}lab/tree/{quote(name)}?reset")
@@ -172,10 +163,8 @@ class Notebook:
         return number
 
     def select(self, cell):
-        """Make this the active cell."""
-        self.script(
-            "panel.content.activeCellIndex = arguments[0]; panel.content.deselectAll()", cell
-        )
+        code = "panel.content.activeCellIndex = arguments[0]; panel.content.deselectAll()"
+        self.script(code, cell)
 
     def run(self, cell, what="run-cell"):
         """Run this cell alone, or with `run-all-above` or `run-all-below` others with it."""
@@ -183,7 +172,6 @@ class Notebook:
         self.do(f"notebook:{what}")
 
     def write(self, cell, source):
-        """Replace what stands in a cell."""
         self.script("cells[arguments[0]].model.sharedModel.setSource(arguments[1])", cell, source)
 
     def wait_for_output(self, cell, pattern):

@@ -1,4 +1,4 @@
-"""The digit to draw and the slider over the steps, in a real browser."""
+"""The digit to draw, in a real browser."""
 
 import re
 
@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from bn_tutorial import mnist, networks, training
-from bn_tutorial.interactive import draw_a_digit, slide_over_steps
+from bn_tutorial.interactive import draw_a_digit
 from bn_tutorial.interactive.digits import _choose_images, batch_logits
 from tests.browser.conftest import ROOT, resize, screenshot, screenshots
 from tests.browser.fragments import Part
@@ -29,31 +29,16 @@ def data(real_mnist):  # noqa: ARG001 - skips where MNIST can't be had
 
 
 @pytest.fixture(scope="module")
-def trained(data):
-    """The network of chapter 2, and histories like chapter 1's."""
-    weights = networks.initial_weights(0)
-    by_name = {
-        "without BN": networks.PlainNetwork(weights),
-        "naive BN": networks.NaiveBatchNormNetwork(weights),
-        "fixed BN": networks.BatchNormNetwork(weights),
-    }
-    return by_name, training.train(by_name, data, steps=10_000)
-
-
-@pytest.fixture(scope="module")
-def network(trained):
-    return trained[0]["fixed BN"]
+def network(data):
+    """The network of chapter 2."""
+    fixed = networks.BatchNormNetwork(networks.initial_weights(0))
+    training.train({"fixed BN": fixed}, data, steps=10_000)
+    return fixed
 
 
 @pytest.fixture(scope="module")
 def drawing(network, data):
     return draw_a_digit(network, data.test).html
-
-
-@pytest.fixture(scope="module")
-def slider(trained):
-    histories = trained[1]
-    return slide_over_steps({name: histories[name] for name in ("without BN", "naive BN")}).html
 
 
 @pytest.fixture
@@ -145,7 +130,7 @@ def test_companions_move_naive_bn_alone(part):
     for count in (0, 1, 5, 20, 59):
         part.set_companions(count)
         assert len(part.companions()) == count
-        bars.append((part.bars("naive"), part.bars("fixed")))
+        bars.append((part.percentages("naive"), part.percentages("fixed")))
     assert len({str(naive) for naive, _ in bars}) == 5
     assert len({str(fixed) for _, fixed in bars}) == 1
     assert re.search(r"\b59\b", part.one(".status").text)
@@ -180,9 +165,8 @@ def test_a_drawing_is_fitted_as_mnist_is(part):
     assert part.answers() == NO_ANSWERS
     for shift in (0.0, 0.3):  # wherever it is drawn, and however large
         part.one(".clear").click()
-        part.draw(
-            [[(shift + 0.2, 0.1), (shift + 0.2, 0.6)], [(shift + 0.2, 0.6), (shift + 0.4, 0.6)]]
-        )
+        corner = (shift + 0.2, 0.6)
+        part.draw([[(shift + 0.2, 0.1), corner], [corner, (shift + 0.4, 0.6)]])
         image = part.image().reshape(28, 28)
         rows, columns = np.nonzero(image > 0.3)
         assert 19 <= np.ptp(rows) + 1 <= 21
@@ -250,14 +234,13 @@ def test_the_keyboard_is_enough(part, browser):
     assert len(part.companions()) == 3
 
 
-def test_two_copies_do_not_disturb_each_other(show, drawing, slider):
-    first, steps, second = show(drawing, slider, drawing)
+def test_two_copies_do_not_disturb_each_other(show, drawing):
+    first, second = show(drawing, drawing)
     first.all(".picks button")[1].click()
     second.all(".picks button")[7].click()
     second.set_companions(5)
     assert [len(part.companions()) for part in (first, second)] == [0, 5]
     assert not np.array_equal(first.image(), second.image())
-    assert steps.one("output").text == "0"
 
 
 def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(part):
@@ -271,14 +254,13 @@ def test_what_the_sigmoids_are_fed_is_shown_layer_by_layer(part):
 
 @pytest.mark.parametrize("width", [360, 1200])
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "zh-CN")])
-def test_looks(show, drawing, slider, browser, width, theme, language):
+def test_looks(show, drawing, browser, width, theme, language):
     resize(browser, width)
-    part, steps = show(drawing, slider, theme=theme, language=language)
+    (part,) = show(drawing, theme=theme, language=language)
     part.all(".picks button")[4].click()
     part.set_companions(12)
     assert browser.execute_script("return document.documentElement.scrollWidth") == width
-    for each in (part, steps):
-        assert ("dark" in each.one(".panel").get_attribute("class")) == (theme == "dark")
+    assert ("dark" in part.one(".panel").get_attribute("class")) == (theme == "dark")
     in_chinese = re.search("[\u4e00-\u9fff]", part.one(".status").text)
     assert bool(in_chinese) == (language == "zh-CN")
     screenshots(browser, f"interactive-{theme}-{width}", width)
@@ -299,11 +281,8 @@ def test_committed_fragments_live_in_the_pages_of_make_run(name, browser, monkey
         part = Part(browser, root)
         WebDriverWait(browser, 30).until(lambda _, part=part: part.all("input[type=range]"))
     asked, failed = network_log(browser)
-    assert {url.partition(":")[0] for url in asked} <= {
-        "file",
-        "data",
-        "blob",
-    }  # a blob is a worker's script
+    schemes = {url.partition(":")[0] for url in asked}
+    assert schemes <= {"file", "data", "blob"}  # a blob is a worker's script
     assert failed == []
     assert browser.get_log("browser") == []
 
@@ -311,18 +290,6 @@ def test_committed_fragments_live_in_the_pages_of_make_run(name, browser, monkey
 def test_it_follows_the_page_into_the_dark(part, browser):
     browser.execute_script("document.documentElement.dataset.theme = 'dark'")
     assert "dark" in part.one(".panel").get_attribute("class")
-    browser.execute_script(
-        "delete document.documentElement.dataset.theme; document.body.dataset.jpThemeLight = 'true'"
-    )
+    browser.execute_script("delete document.documentElement.dataset.theme")
+    browser.execute_script("document.body.dataset.jpThemeLight = 'true'")
     assert "dark" not in part.one(".panel").get_attribute("class")
-
-
-def test_the_slider_moves_the_histograms(show, slider, trained):
-    (part,) = show(slider)
-    history = trained[1]["naive BN"]
-    first = [bar.get_attribute("style") for bar in part.all(".plot span")]
-    assert f"{history.test_accuracy[0]:.3f}" in part.all(".said")[1].text
-    part.one("input").send_keys(Keys.END)
-    assert part.one("output").text == "10,000"
-    assert f"{history.test_accuracy[-1]:.3f}" in part.all(".said")[1].text
-    assert [bar.get_attribute("style") for bar in part.all(".plot span")] != first

@@ -48,7 +48,6 @@ def test_a_notebook_shows_all_its_figures(path, open_notebook):
     notebook.do("notebook:run-all-cells")
     for image in notebook.wait_for_figures(len(committed(path, "image/png"))):
         assert image.get_property("naturalWidth") > 0
-    notebook.wait_for_fragment("slide-over-steps")
     experiment = Part(notebook.browser, notebook.wait_for_fragment("train-here"))
     notebook.wait_until(lambda: experiment.all('[data-control="step"]'), "there is a button")
     press = "arguments[0].shadowRoot.querySelector('[data-control=step]').click()"

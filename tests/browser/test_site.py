@@ -292,13 +292,15 @@ def test_what_one_reads_is_found_before_what_one_looks_up(page, words, first, br
     assert is_reference == sorted(is_reference)
 
 
-def test_no_excerpt_has_tex_in_it(browser, address):
+@pytest.mark.parametrize(("page", "words"), [("search", "variance"), ("zh/search", "总体统计量")])
+def test_excerpts_are_of_the_text_alone(page, words, browser, address):
     resize(browser, WIDTHS["narrow"])
-    search(browser, f"{address}/search.html", "variance")
+    search(browser, f"{address}/{page}.html", words)
     excerpts = (By.CSS_SELECTOR, "#search-results p.context")
     WebDriverWait(browser, 30).until(lambda b: len(b.find_elements(*excerpts)) > 3)
     texts = [node.get_property("textContent") for node in browser.find_elements(*excerpts)]
-    assert [text for text in texts if "\\" in text or "$" in text] == []
+    unwanted = ("\\", "$", "System Settings")
+    assert [text for text in texts if any(part in text for part in unwanted)] == []
     assert wider_than_the_page(browser) <= 0
 
 
@@ -334,14 +336,6 @@ def test_chinese_search_finds_nothing_where_nothing_is(browser, address):
 @pytest.mark.smoke
 def test_search_from_the_disk(browser):
     assert search(browser, (SITE / "search.html").as_uri(), "covariate")
-
-
-def test_excerpts_are_of_the_text_alone(browser, address):
-    search(browser, f"{address}/zh/search.html", "总体统计量")
-    excerpts = (By.CSS_SELECTOR, "#search-results p.context")
-    WebDriverWait(browser, 30).until(lambda b: len(b.find_elements(*excerpts)) > 3)
-    for excerpt in browser.find_elements(*excerpts):
-        assert "System Settings" not in excerpt.get_property("textContent")
 
 
 @pytest.mark.parametrize("name", ["index.html", "draw.html", "notebooks/05_real_layers.html"])

@@ -1,4 +1,4 @@
-"""Curves over training steps and over layers."""
+"""What was measured: over training steps, over batch sizes and layers, and as a map."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -15,6 +14,7 @@ from bn_tutorial.figures.styles import (
     COLORS,
     LINE_STYLES,
     draw_band,
+    draw_bands,
     make_axes,
     make_panels,
     mark,
@@ -57,14 +57,10 @@ def plot_accuracy_bands(
     for (network, variant), histories in groups.items():
         style = {"color": colors[network], "linestyle": lines[variant]}
         label = f"{network}, {variant}" if len(variants) > 1 else network
-        _draw_accuracy(ax, histories, label=label, **style)
+        accuracies = np.array([history.test_accuracy for history in histories])
+        draw_band(ax, histories[0].steps, accuracies, label=label, **style)
     ax.legend(loc="lower right")
     return figure
-
-
-def _draw_accuracy(ax: Axes, histories: Sequence[History], **style: object) -> None:
-    accuracies = np.array([history.test_accuracy for history in histories])
-    draw_band(ax, histories[0].steps, accuracies, **style)
 
 
 def plot_activation_inputs(histories: Mapping[str, History], units: int = 5) -> Figure:
@@ -88,62 +84,51 @@ def plot_activation_inputs(histories: Mapping[str, History], units: int = 5) -> 
     return figure
 
 
-def plot_percentiles(histories: Mapping[str, History], unit: int, title: str) -> Figure:
-    """The {15, 50, 85}th percentiles of one unit's activation input over training, side by side.
-
-    Args:
-        histories: Histories by network; their observations are percentiles `[records, 3, units]`.
-        unit: Number of the unit, from 0.
-        title: Title of the figure.
-    """
-    title += "\nits median, and its 15th (dashed) and 85th (dotted) percentile"
-    size = (4 * len(histories), 3.6)
-    figure, axes = make_panels(title, histories, (STEPS, "activation input"), size)
-    for ax, (name, color) in zip(axes, network_colors(histories).items(), strict=True):
-        history = histories[name]
-        for values, line in zip(history.observations[:, :, unit].T, ("--", "-", ":"), strict=True):
-            ax.plot(history.steps, values, line, color=color, linewidth=1)
-    return figure
-
-
-def plot_smoothing(
-    values: np.ndarray, smoothed: Mapping[float, np.ndarray], target: float
+def plot_accuracy_by_training_batch(
+    results: Mapping[str, Mapping[int, Sequence[float]]], samples: int, what: str = "statistics"
 ) -> Figure:
-    """A noisy series of batch statistics and its exponential smoothing, a line for each decay.
+    """Accuracy against the size of the training batches, a line and a band for each kind.
 
     Args:
-        values: One statistic, batch by batch, float `[steps]`.
-        smoothed: The smoothed series by decay, float `[steps]`.
-        target: Its value over the population.
+        results: Accuracies by kind and by size, one for each seed.
+        samples: Number of samples that each network was trained on.
+        what: What there are kinds of: "statistics" it is measured with, or "normalization".
     """
-    title = "Exponential smoothing of batch means"
-    figure, ax = make_axes(title, "batches seen", "mean of z", (7.5, 4))
-    ax.plot(values, ".", color="0.75", markersize=3, label="one batch")
-    for decay, style in series_styles(smoothed).items():
-        ax.plot(smoothed[decay], label=f"decay {decay}", **style)
-    ax.axhline(target, color="black", linewidth=0.8, label="population mean")
-    figure.legend(loc="outside right center")
-    return figure
-
-
-def plot_population_estimates(
-    variants: Mapping[str, Sequence[History]], precise: Mapping[int, Sequence[float]]
-) -> Figure:
-    """Accuracy by population statistics against steps, a line and a band for each decay.
-
-    Args:
-        variants: Histories by decay, one for each seed.
-        precise: Accuracies with precise statistics by step, one for each seed.
-    """
-    title = "The same weights, measured with several estimates (band: lowest to highest seed)"
-    figure, ax = make_axes(title, STEPS, "test accuracy", ylim=(0.5, 1))
-    for variant, style in series_styles(variants).items():
-        _draw_accuracy(ax, variants[variant], label=f"decay {variant}", **style)
-    label = "precise statistics, each seed"
-    for step, values in precise.items():
-        ax.plot([step] * len(values), values, "kx", label=label)
-        label = None
+    title = f"Trained on {samples:,} samples (band: lowest to highest seed)"
+    figure, ax = make_axes(title, "samples in a training batch", "test accuracy", xscale="log")
+    draw_bands(ax, results, f"{{}} {what}")
+    mark(ax, set().union(*results.values()))
     ax.legend(loc="lower right")
+    return figure
+
+
+def plot_rate_grid(
+    grids: Mapping[str, np.ndarray],
+    rows: Sequence[float],
+    rates: Sequence[float],
+    title: str,
+    row_label: str = "standard deviation\nof the initial weights",
+) -> Figure:
+    """Accuracy by learning rate and something else: a map for each network, one colour scale.
+
+    Args:
+        grids: Accuracies by network, float `[rows, rates]` in [0, 1]; NaN where training diverged.
+        rows: Standard deviation of the weights, or depth, of each row.
+        rates: Learning rate of each column.
+        title: Title of the figure.
+        row_label: What the rows are, in words.
+    """
+    figure, axes = make_panels(title, grids, ("learning rate", row_label), (10, 3.6))
+    for ax, grid in zip(axes, grids.values(), strict=True):
+        image = ax.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+        for (row, column), accuracy in np.ndenumerate(grid):
+            text = "×" if np.isnan(accuracy) else f"{accuracy:.2f}"
+            color = "black" if accuracy > 0.5 else "white"
+            ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+        ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+        ax.set_yticks(range(len(rows)), [f"{row:g}" for row in rows])
+        ax.grid(visible=False)
+    figure.colorbar(image, ax=axes, label="test accuracy")
     return figure
 
 
@@ -186,31 +171,4 @@ def plot_by_layer(
         ax.yaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
     ax.legend()
-    return figure
-
-
-def plot_growth(
-    measured: Mapping[str, Mapping[int, Mapping[int, Sequence[float]]]],
-    theory: Mapping[str, Mapping[int, float]],
-) -> Figure:
-    """The gradient's factor a layer against batch size: points measured, curves predicted.
-
-    Args:
-        measured: Factors by activation function, width and batch size, one for each seed.
-        theory: The predicted factor by activation function and batch size.
-    """
-    title = "How the gradient grows backwards through BN (bars: lowest to highest seed)"
-    labels = ("batch size", "factor a layer, squared norm")
-    figure, axes = make_panels(title, measured, labels, (11, 4.2), xscale="log")
-    for ax, (activation, by_width) in zip(axes, measured.items(), strict=True):
-        sizes = np.array(list(theory[activation]))
-        ax.plot(sizes, list(theory[activation].values()), color="black", label="theory")
-        for number, (width, style) in enumerate(series_styles(by_width, marked=True).items()):
-            values = np.array([by_width[width][size] for size in sizes])
-            middle = values.mean(axis=1)
-            reach = [middle - values.min(axis=1), values.max(axis=1) - middle]
-            style |= {"linestyle": "none", "markersize": 5, "label": f"width {width:,}"}
-            ax.errorbar(sizes * 1.06 ** (number - 1), middle, reach, **style)
-        mark(ax, sizes)
-    axes[0].legend()
     return figure
