@@ -27,10 +27,12 @@ AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = {"narrow": 360, "wide": 1280}
 THEMES = ("light", "dark")
 FIRST_PAGES = {"index.html", "draw.html", "notebooks/01_naive_batch_norm.html", "zh/index.html"}
-# Of the reference, a few stand for all: its pages come from one template.
-OF_THE_REFERENCE = (
+# Of pages that come from one template, or have what the English ones have, a few stand for all.
+ALIKE = ("reference/", "zh/notebooks/solutions/")
+OF_THE_ALIKE = (
     "reference/bn_tutorial/index.html",
     "reference/bn_tutorial/batch_norm/index.html",
+    "zh/notebooks/solutions/03_what_batch_norm_buys.html",
 )
 
 
@@ -40,7 +42,7 @@ def pages():
 
 def pages_to_walk():
     for name in (path.relative_to(SITE).as_posix() for path in pages()):
-        if "reference/" not in name or name.endswith(OF_THE_REFERENCE):
+        if not any(part in name for part in ALIKE) or name.endswith(OF_THE_ALIKE):
             yield pytest.param(name, marks=[pytest.mark.smoke] if name in FIRST_PAGES else [])
 
 
@@ -235,6 +237,7 @@ def test_with_an_address_each_notebook_offers_itself(language, notebooks, tmp_pa
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     settings = {"BN_TUTORIAL_REPOSITORY": REPOSITORY, "BN_TUTORIAL_BRANCH": ""}
     options = ["--fail-on-warning", "--quiet", "--tag", language, "--conf-dir", "site"]
+    options += ["--doctree-dir", f"build/site-doctrees/{language}"]  # all but the pages is there
     sources = f"build/site-source/{language}"
     command = [python, "-m", "sphinx", *options, sources, tmp_path / "site"]
     subprocess.run(command, cwd=ROOT, env=os.environ | settings, check=True)
