@@ -16,6 +16,7 @@ from bn_tutorial.distributed import (
     build_replicas,
     compile_replica_steps,
     copy_first_replica,
+    count_all_reduces,
     synchronized_batch_norm,
 )
 from bn_tutorial.networks import BatchNormNetwork, build_graph, initial_weights
@@ -85,6 +86,20 @@ def test_a_copy_keeps_decay_and_activation():
     copied = copy_first_replica(network)
     assert [layer.decay for layer in copied.layers] == [0.5, 0.5]
     assert copied.activation is tf.nn.relu
+
+
+def test_all_reduces_are_counted_in_the_graphs_functions():
+    """A graph as TensorFlow makes it for several workers, but for its operations' arguments."""
+    definition = tf.compat.v1.GraphDef()
+    operations = definition.library.function.add()
+    for kind in ("CollectiveReduceV2", "CollectiveReduceV3", "CollectiveGatherV2", "AddV2"):
+        operations.node_def.add(op=kind)
+
+    class RunSteps:
+        class graph:  # noqa: N801
+            as_graph_def = staticmethod(lambda: definition)
+
+    assert count_all_reduces(RunSteps) == 2
 
 
 def test_wrong_arguments_are_named(digits):

@@ -42,12 +42,23 @@ def head(inputs, hidden, units=10):
 
 
 def convolve(tensor, filters, kind=layers.Conv2D, **options):
-    layer = kind(filters, 3, padding="same", use_bias=False, **options)
-    return layers.ReLU()(norm()(layer(tensor)))
+    size = (3,) if kind is layers.DepthwiseConv2D else (filters, 3)
+    return layers.ReLU()(norm()(kind(*size, padding="same", use_bias=False, **options)(tensor)))
 
 
 def backbone(inputs):
     return convolve(convolve(inputs, 8, strides=2), 8, strides=2)
+
+
+def convolutional():
+    inputs = keras.Input([28, 28, 1])
+    return head(inputs, layers.GlobalAveragePooling2D()(backbone(inputs)))
+
+
+def depthwise():
+    inputs = keras.Input([28, 28, 1])
+    hidden = convolve(convolve(inputs, 8, strides=2), 8, kind=layers.DepthwiseConv2D)
+    return head(inputs, hidden)
 
 
 def residual():
@@ -160,6 +171,8 @@ CLASSIFIERS = {
     "renorm": lambda: flat(*dense(renorm=True)),
     "dropout at the end": lambda: flat(*dense(), layers.Dropout(0.3)),
     "little dropout": lambda: flat(*dense(), layers.Dropout(0.1), *dense()),
+    "convolutional": convolutional,
+    "depthwise": depthwise,
     "residual": residual,
     "before the activation": before_activation,
     "fine-tuning": fine_tuning,
