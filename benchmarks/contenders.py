@@ -19,6 +19,8 @@ EPSILON = 1e-3
 class Package:
     """This package, as the notebooks call it."""
 
+    jit_compile = False
+
     def __init__(self, data, networks):
         from bn_tutorial.networks import NaiveBatchNormNetwork, PlainNetwork
         from bn_tutorial.training import compile_measurement, compile_steps
@@ -28,7 +30,9 @@ class Package:
             for number, (matrices, with_bn) in enumerate(networks)
         }
         rates = dict.fromkeys(self.networks, LEARNING_RATE)
-        self.run_steps = compile_steps(self.networks, data.train, 60, rates)
+        self.run_steps = compile_steps(
+            self.networks, data.train, 60, rates, jit_compile=self.jit_compile
+        )
         self.run_measurement = compile_measurement(self.networks, data.test)
 
     def train(self, indices):
@@ -38,6 +42,12 @@ class Package:
 
     def measure(self):
         return [float(accuracy) for accuracy, _ in self.run_measurement()]
+
+
+class PackageByXla(Package):
+    """This package, its steps compiled by XLA."""
+
+    jit_compile = True
 
 
 class TensorFlow1:
@@ -393,6 +403,7 @@ class TensorFlowProducts(Products):
 
 CONTENDERS = {
     "this package": Package,
+    "this package, jit_compile": PackageByXla,
     "TensorFlow 1 way": TensorFlow1,
     "TensorFlow 2, a call a step": TensorFlow2StepByStep,
     "Keras fit": KerasFit,

@@ -89,6 +89,7 @@ def train(
     weight_decay: float | Mapping[str, float] = 0.0,
     observe: Observe | None = None,
     stop_when_diverged: bool = True,
+    jit_compile: bool = False,
 ) -> dict[str, History]:
     """Train networks side by side, on the same batches, by plain gradient descent.
 
@@ -110,6 +111,8 @@ def train(
             recorded too. It is compiled, and must not change the network.
         stop_when_diverged: Whether a loss that is not finite ends the training with an error. If
             not, the accuracy of that network is NaN from then on, and the others go on.
+        jit_compile: Whether XLA compiles the steps, which rounds differently and takes longer
+            before the first step; `benchmarks/README.md` says when that pays.
 
     Returns:
         A `History` by name.
@@ -128,7 +131,9 @@ def train(
     try:
         measure = compile_measurement(networks, data.test, observe)
         _record(recorders, 0, measure())
-        run_steps = compile_steps(networks, data.train, batch_size, rates, decays)
+        run_steps = compile_steps(
+            networks, data.train, batch_size, rates, decays, jit_compile=jit_compile
+        )
         with tqdm(total=steps, unit=" steps", desc="training", file=sys.stdout) as progress:
             for start in range(0, steps, record_every):
                 count = min(record_every, steps - start)
@@ -213,6 +218,8 @@ def compile_steps(
     batch_size: int,
     learning_rates: Mapping[str, float],
     weight_decays: Mapping[str, float] | None = None,
+    *,
+    jit_compile: bool = False,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Many training steps as one function: int32 `[steps, batch_size]`, which samples → losses.
 
@@ -221,7 +228,7 @@ def compile_steps(
     """
     pixels, labels = tf.constant(dataset.pixels), tf.constant(dataset.classes)
 
-    @tf.function
+    @tf.function(jit_compile=jit_compile)
     def run_steps(batches: tf.Tensor) -> tf.Tensor:
         losses = tf.TensorArray(tf.float32, size=tf.shape(batches)[0])
         for step in tf.range(tf.shape(batches)[0]):
