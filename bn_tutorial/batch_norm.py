@@ -30,7 +30,7 @@ def batch_norm_by_hand(
     Raises:
         ValueError: `inputs` is not `[batch, units]`.
     """
-    inputs = _as_batch(inputs)
+    inputs = require_floats(inputs, "[batch, units]")
     mean = tf.reduce_mean(inputs, axis=0)
     variance = tf.reduce_mean(tf.square(inputs - mean), axis=0)
     normalized = (inputs - mean) / tf.sqrt(variance + epsilon)
@@ -44,7 +44,7 @@ def batch_norm_builtin(
 
     Args, returns and errors are those of `batch_norm_by_hand`.
     """
-    inputs = _as_batch(inputs)
+    inputs = require_floats(inputs, "[batch, units]")
     mean, variance = tf.nn.moments(inputs, axes=[0])
     return tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, epsilon)
 
@@ -66,7 +66,8 @@ def batch_norm_gradients(
     Raises:
         ValueError: `inputs` or `upstream` is not `[batch, units]`.
     """
-    inputs, upstream = _as_batch(inputs), _as_batch(upstream)
+    inputs = require_floats(inputs, "[batch, units]")
+    upstream = require_floats(upstream, "[batch, units]")
     mean = tf.reduce_mean(inputs, axis=0)
     deviation = tf.sqrt(tf.reduce_mean(tf.square(inputs - mean), axis=0) + epsilon)
     normalized = (inputs - mean) / deviation
@@ -84,8 +85,8 @@ class BatchNormVariables(tf.Module):
     the population; `batch_norm_wrapper` updates them, gradient descent leaves them alone.
     """
 
-    def __init__(self, units: int, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, units: int) -> None:
+        super().__init__()
         self.gamma = tf.Variable(tf.ones([units]), name="gamma")
         self.beta = tf.Variable(tf.zeros([units]), name="beta")
         self.pop_mean = tf.Variable(tf.zeros([units]), trainable=False, name="pop_mean")
@@ -114,8 +115,8 @@ class CorrectedBatchNormVariables(BatchNormVariables):
     `steps` is the number of batches seen.
     """
 
-    def __init__(self, units: int, name: str | None = None) -> None:
-        super().__init__(units, name)
+    def __init__(self, units: int) -> None:
+        super().__init__(units)
         self.steps = tf.Variable(0.0, trainable=False, name="steps")
 
     def next_decay(self, decay: float) -> tf.Tensor:
@@ -152,7 +153,7 @@ def batch_norm_wrapper(
         tf.errors.InvalidArgumentError: the same batch of one, where a graph traced for any batch
             size meets it only when it runs.
     """
-    inputs = _as_batch(inputs)
+    inputs = require_floats(inputs, "[batch, units]")
     if is_training:
         inputs = require_two(inputs, samples_in(inputs))
         mean, variance = tf.nn.moments(inputs, axes=[0])
@@ -177,11 +178,18 @@ def corrected_decay(decay: float, step: tf.Tensor) -> tf.Tensor:
     return decay * (1 - decay ** (step - 1)) / (1 - decay**step)
 
 
-def _as_batch(inputs: tf.Tensor) -> tf.Tensor:
+def require_floats(inputs: tf.Tensor, shape: str) -> tf.Tensor:
+    """The inputs as a tensor, if they are floats of a shape such as "[batch, ..., channels]".
+
+    Raises:
+        ValueError: They are not. "..." stands for any number of axes, also for none.
+    """
     inputs = tf.convert_to_tensor(inputs)
-    if inputs.shape.rank != 2 or not inputs.dtype.is_floating:
+    rank, axes = inputs.shape.rank or 0, shape.split(", ")
+    fits = rank >= len(axes) - 1 if "..." in axes else rank == len(axes)
+    if not fits or not inputs.dtype.is_floating:
         raise ValueError(
-            "batch normalization here takes floats of shape [batch, units], "
+            f"normalization takes floats of shape {shape}, "
             f"found {inputs.dtype.name} of shape {inputs.shape}"
         )
     return inputs

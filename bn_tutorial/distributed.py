@@ -20,6 +20,7 @@ from bn_tutorial.batch_norm import (
     DECAY,
     EPSILON,
     BatchNormVariables,
+    require_floats,
     require_two,
     samples_in,
 )
@@ -27,8 +28,6 @@ from bn_tutorial.hidden_layers import Activation, BatchNormLayer
 from bn_tutorial.mnist import Dataset
 from bn_tutorial.networks import BatchNormNetwork, Network, split_weights
 from bn_tutorial.training import floats, gradient_descent_step
-
-STATISTICS = ("synchronized", "per-replica")
 
 
 def synchronized_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -73,12 +72,7 @@ def synchronized_batch_norm(
         ValueError: `inputs` is not `[share, units]`.
         RuntimeError: called where there is a strategy, but outside of `strategy.run`.
     """
-    inputs = tf.convert_to_tensor(inputs)
-    if inputs.shape.rank != 2 or not inputs.dtype.is_floating:
-        raise ValueError(
-            "synchronized_batch_norm takes floats of shape [share, units], "
-            f"found {inputs.dtype.name} of shape {inputs.shape}"
-        )
+    inputs = require_floats(inputs, "[share, units]")
     if tf.distribute.in_cross_replica_context():
         raise RuntimeError("synchronized_batch_norm must be called inside strategy.run")
     mean, variance, _ = synchronized_moments(inputs)
@@ -99,17 +93,6 @@ class SynchronizedBatchNormLayer(BatchNormLayer):
         return tf.nn.batch_normalization(
             inputs, mean, variance, self.batch_norm.beta, self.batch_norm.gamma, EPSILON
         )
-
-
-class SynchronizedBatchNormNetwork(Network):
-    """As `BatchNormNetwork`, for replicas: its statistics are those of the whole batch."""
-
-    def __init__(
-        self, weights: Sequence[np.ndarray], decay: float = DECAY, name: str | None = None
-    ) -> None:
-        hidden, output = split_weights(weights)
-        layers = [SynchronizedBatchNormLayer(matrix, decay) for matrix in hidden]
-        super().__init__(layers, output, name)
 
 
 class GhostBatchNormLayer(BatchNormLayer):
@@ -159,13 +142,12 @@ class GhostBatchNormNetwork(Network):
         shares: int,
         decay: float = DECAY,
         joined: bool = False,
-        name: str | None = None,
         activation: Activation = tf.sigmoid,
     ) -> None:
         require_at_least(1, shares=shares)
         hidden, output = split_weights(weights)
         layers = [GhostBatchNormLayer(matrix, shares, decay, joined) for matrix in hidden]
-        super().__init__(layers, output, name, activation)
+        super().__init__(layers, output, activation)
 
 
 def divide_processor(devices: int) -> None:
@@ -199,11 +181,12 @@ def build_replicas(
     Raises:
         ValueError: `statistics` is unknown.
     """
-    if statistics not in STATISTICS:
-        raise ValueError(f"statistics must be one of {STATISTICS}, found {statistics!r}")
-    kind = SynchronizedBatchNormNetwork if statistics == "synchronized" else BatchNormNetwork
+    kinds = {"synchronized": SynchronizedBatchNormLayer, "per-replica": BatchNormLayer}
+    if statistics not in kinds:
+        raise ValueError(f"statistics must be one of {tuple(kinds)}, found {statistics!r}")
+    hidden, output = split_weights(weights)
     with strategy.scope(), variables_of_replicas():
-        return kind(weights, decay)
+        return Network([kinds[statistics](matrix, decay) for matrix in hidden], output)
 
 
 @contextlib.contextmanager

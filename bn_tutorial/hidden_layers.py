@@ -28,8 +28,8 @@ class HiddenLayer(tf.Module):
     A subclass says what that is. To normalise in another way, give a network other layers.
     """
 
-    def __init__(self, weights: np.ndarray, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, weights: np.ndarray) -> None:
+        super().__init__()
         self.weights = tf.Variable(weights, name="weights")
         self.units = np.shape(weights)[1]
 
@@ -41,8 +41,8 @@ class HiddenLayer(tf.Module):
 class PlainLayer(HiddenLayer):
     """Without batch normalization. `is_training` makes no difference."""
 
-    def __init__(self, weights: np.ndarray, name: str | None = None) -> None:
-        super().__init__(weights, name)
+    def __init__(self, weights: np.ndarray) -> None:
+        super().__init__(weights)
         self.biases = tf.Variable(tf.zeros([self.units]), name="biases")
 
     def __call__(self, inputs: tf.Tensor, is_training: bool) -> tf.Tensor:
@@ -57,13 +57,8 @@ class NaiveBatchNormLayer(HiddenLayer):
     work (the paper, section 3.2).
     """
 
-    def __init__(
-        self,
-        weights: np.ndarray,
-        batch_norm: BatchNorm = batch_norm_builtin,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(weights, name)
+    def __init__(self, weights: np.ndarray, batch_norm: BatchNorm = batch_norm_builtin) -> None:
+        super().__init__(weights)
         self.gamma = tf.Variable(tf.ones([self.units]), name="gamma")
         self.beta = tf.Variable(tf.zeros([self.units]), name="beta")
         self.batch_norm = batch_norm
@@ -82,15 +77,8 @@ class NoisyBatchNormLayer(NaiveBatchNormLayer):
     sample too.
     """
 
-    def __init__(
-        self,
-        weights: np.ndarray,
-        noise: float,
-        seed: int,
-        batch_norm: BatchNorm = batch_norm_builtin,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(weights, batch_norm, name)
+    def __init__(self, weights: np.ndarray, noise: float, seed: int) -> None:
+        super().__init__(weights)
         self.noise = noise
         self.seed = seed
         self.step = tf.Variable(0, trainable=False, name="step")
@@ -118,10 +106,8 @@ class DropoutLayer(PlainLayer):
     Those that stay are divided by 1 − `rate`, so that prediction needs no other weights.
     """
 
-    def __init__(
-        self, weights: np.ndarray, rate: float, seed: int, name: str | None = None
-    ) -> None:
-        super().__init__(weights, name)
+    def __init__(self, weights: np.ndarray, rate: float, seed: int) -> None:
+        super().__init__(weights)
         self.rate = rate
         self.seed = seed
         self.step = tf.Variable(0, trainable=False, name="step")
@@ -142,9 +128,8 @@ class BatchNormLayer(HiddenLayer):
         weights: np.ndarray,
         decay: float = DECAY,
         kind: type[BatchNormVariables] = BatchNormVariables,
-        name: str | None = None,
     ) -> None:
-        super().__init__(weights, name)
+        super().__init__(weights)
         self.decay = decay
         self.batch_norm = kind(self.units)
 
@@ -156,10 +141,8 @@ class BatchNormLayer(HiddenLayer):
 class PreActivation(tf.Module):
     """What an activation function is fed of a stream `x`: `BN(x)`, or `x + b` without BN."""
 
-    def __init__(
-        self, units: int, batch_norm: bool = True, decay: float = DECAY, name: str | None = None
-    ) -> None:
-        super().__init__(name=name)
+    def __init__(self, units: int, batch_norm: bool, decay: float) -> None:
+        super().__init__()
         self.units = units
         self.decay = decay
         self.batch_norm = BatchNormVariables(units) if batch_norm else None
@@ -179,7 +162,7 @@ class ResidualBlock(PreActivation):
     """
 
     def __init__(
-        self, weights: np.ndarray, batch_norm: bool, skip_init: bool, decay: float = DECAY
+        self, weights: np.ndarray, batch_norm: bool, skip_init: bool, decay: float
     ) -> None:
         super().__init__(np.shape(weights)[0], batch_norm, decay)
         self.weights = tf.Variable(weights, name="weights")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bn_tutorial.arguments import require_at_least
-from bn_tutorial.networks import Activation
+from bn_tutorial.hidden_layers import Activation
 
 
 def gradient_growth(

@@ -76,18 +76,18 @@ class Network(tf.Module):
     Args:
         layers: The hidden layers, the first one first.
         output_weights: Float matrix `[units, classes]` from the last hidden layer to the logits.
-        name: Name of the module.
         activation: The activation function; the article's is the sigmoid.
     """
+
+    regularization = 0.0  # what is added to the cross entropy of each sample
 
     def __init__(
         self,
         layers: Sequence[HiddenLayer],
         output_weights: np.ndarray,
-        name: str | None = None,
         activation: Activation = tf.sigmoid,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__()
         self.layers = list(layers)
         self.activation = activation
         self.output_weights = tf.Variable(output_weights, name="output_weights")
@@ -109,11 +109,6 @@ class Network(tf.Module):
     def image_size(self) -> int:
         """Number of values of an image."""
         return self.layer_weights[0].shape[0]
-
-    @property
-    def regularization(self) -> float:
-        """What is added to the cross entropy of each sample: nothing here."""
-        return 0.0
 
     def all_activation_inputs(self, images: tf.Tensor, is_training: bool) -> list[tf.Tensor]:
         """What the activations are fed, hidden layer by hidden layer: each `[batch, units]`."""
@@ -159,14 +154,9 @@ def split_weights(weights: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.n
 class PlainNetwork(Network):
     """Without batch normalization."""
 
-    def __init__(
-        self,
-        weights: Sequence[np.ndarray],
-        name: str | None = None,
-        activation: Activation = tf.sigmoid,
-    ) -> None:
+    def __init__(self, weights: Sequence[np.ndarray], activation: Activation = tf.sigmoid) -> None:
         hidden, output = split_weights(weights)
-        super().__init__([PlainLayer(matrix) for matrix in hidden], output, name, activation)
+        super().__init__([PlainLayer(matrix) for matrix in hidden], output, activation)
 
 
 class NaiveBatchNormNetwork(Network):
@@ -175,18 +165,16 @@ class NaiveBatchNormNetwork(Network):
     The first layer normalises by hand, the others with TensorFlow's functions.
     """
 
-    def __init__(self, weights: Sequence[np.ndarray], name: str | None = None) -> None:
+    def __init__(self, weights: Sequence[np.ndarray]) -> None:
         (first, *others), output = split_weights(weights)
         layers = [NaiveBatchNormLayer(matrix) for matrix in others]
-        super().__init__([NaiveBatchNormLayer(first, batch_norm_by_hand), *layers], output, name)
+        super().__init__([NaiveBatchNormLayer(first, batch_norm_by_hand), *layers], output)
 
 
 class NoisyBatchNormNetwork(Network):
     """Noisy BN in each layer; each has noise of its own."""
 
-    def __init__(
-        self, weights: Sequence[np.ndarray], noise: float, seed: int = 0, name: str | None = None
-    ) -> None:
+    def __init__(self, weights: Sequence[np.ndarray], noise: float, seed: int = 0) -> None:
         hidden, output = split_weights(weights)
         seeds = np.random.SeedSequence(seed).generate_state(len(hidden)) >> 1  # fits into int32
         layers = [
@@ -194,7 +182,7 @@ class NoisyBatchNormNetwork(Network):
             for matrix, layer_seed in zip(hidden, seeds, strict=True)
         ]
         layers[0].batch_norm = batch_norm_by_hand  # as in `NaiveBatchNormNetwork`
-        super().__init__(layers, output, name)
+        super().__init__(layers, output)
 
 
 class BatchNormNetwork(Network):
@@ -208,13 +196,12 @@ class BatchNormNetwork(Network):
         weights: Sequence[np.ndarray],
         decay: float = DECAY,
         correct_start: bool = False,
-        name: str | None = None,
         activation: Activation = tf.sigmoid,
     ) -> None:
         hidden, output = split_weights(weights)
         kind = CorrectedBatchNormVariables if correct_start else BatchNormVariables
         layers = [BatchNormLayer(matrix, decay, kind) for matrix in hidden]
-        super().__init__(layers, output, name, activation)
+        super().__init__(layers, output, activation)
 
 
 # --- Residual networks ----------------------------------------------------------------------------
@@ -233,12 +220,11 @@ class ResidualNetwork(Network):
         skip_init: bool = False,
         decay: float = DECAY,
         activation: Activation = tf.nn.relu,
-        name: str | None = None,
     ) -> None:
         (first, *hidden), output = split_weights(weights)
         blocks = [ResidualBlock(matrix, batch_norm, skip_init, decay) for matrix in hidden]
         last = PreActivation(np.shape(output)[0], batch_norm, decay)
-        super().__init__([*blocks, last], output, name, activation)
+        super().__init__([*blocks, last], output, activation)
         self.first_weights = tf.Variable(first, name="first_weights")
 
     @property
@@ -267,8 +253,8 @@ class KerasNetwork(tf.Module):
 
     layers: tuple[HiddenLayer, ...] = ()
 
-    def __init__(self, model: keras.Model, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
         self.model = model
         self.units = model.output_shape[-1]
         self.image_size = int(np.prod(model.input_shape[1:]))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from bn_tutorial.batch_norm import EPSILON
+from bn_tutorial.batch_norm import EPSILON, require_floats
 
 
 def conv_batch_norm_by_hand(
@@ -33,7 +33,7 @@ def conv_batch_norm_by_hand(
     Raises:
         ValueError: `inputs` are no floats of that shape.
     """
-    inputs = _as_floats(inputs, "[batch, ..., channels]", 2)
+    inputs = require_floats(inputs, "[batch, ..., channels]")
     return gamma * normalize(inputs, range(inputs.shape.rank - 1), epsilon) + beta
 
 
@@ -47,7 +47,7 @@ def layer_norm_by_hand(
 
     Args, returns and errors are those of `conv_batch_norm_by_hand`.
     """
-    inputs = _as_floats(inputs, "[batch, ..., channels]", 2)
+    inputs = require_floats(inputs, "[batch, ..., channels]")
     return gamma * normalize(inputs, [-1], epsilon) + beta
 
 
@@ -60,7 +60,7 @@ def instance_norm_by_hand(
 
     Args, returns and errors are those of `conv_batch_norm_by_hand`; there must be a position.
     """
-    inputs = _as_floats(inputs, "[batch, positions, ..., channels]", 3)
+    inputs = require_floats(inputs, "[batch, positions, ..., channels]")
     return gamma * normalize(inputs, range(1, inputs.shape.rank - 1), epsilon) + beta
 
 
@@ -79,7 +79,7 @@ def group_norm_by_hand(
     Args, returns and errors are those of `conv_batch_norm_by_hand`; and `groups`, which must divide
     the number of channels.
     """
-    inputs = _as_floats(inputs, "[batch, ..., channels]", 2)
+    inputs = require_floats(inputs, "[batch, ..., channels]")
     channels = inputs.shape[-1]
     if groups < 1 or channels % groups:
         raise ValueError(f"groups must divide the {channels} channels, found {groups}")
@@ -97,7 +97,7 @@ def rms_norm_by_hand(inputs: tf.Tensor, gamma: tf.Tensor, epsilon: float = EPSIL
 
     Args, returns and errors are those of `conv_batch_norm_by_hand`, without `beta`.
     """
-    inputs = _as_floats(inputs, "[batch, ..., channels]", 2)
+    inputs = require_floats(inputs, "[batch, ..., channels]")
     mean_square = tf.reduce_mean(tf.square(inputs), axis=-1, keepdims=True)
     return gamma * inputs / tf.sqrt(mean_square + epsilon)
 
@@ -107,12 +107,3 @@ def normalize(inputs: tf.Tensor, axes: Sequence[int], epsilon: float = EPSILON) 
     mean = tf.reduce_mean(inputs, list(axes), keepdims=True)
     variance = tf.reduce_mean(tf.square(inputs - mean), list(axes), keepdims=True)
     return (inputs - mean) / tf.sqrt(variance + epsilon)
-
-
-def _as_floats(inputs: tf.Tensor, shape: str, rank: int) -> tf.Tensor:
-    inputs = tf.convert_to_tensor(inputs)
-    if inputs.shape.rank is None or inputs.shape.rank < rank or not inputs.dtype.is_floating:
-        raise ValueError(
-            f"expected floats of shape {shape}, found {inputs.dtype.name} of shape {inputs.shape}"
-        )
-    return inputs

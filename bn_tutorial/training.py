@@ -19,6 +19,7 @@ from bn_tutorial.networks import Network
 
 Observe = Callable[[Network, tf.Tensor], tf.Tensor]
 Measurement = tuple[tf.Tensor, ...]  # of one network; see `compile_measurement`
+Records = dict[int, list[Measurement]]  # by the steps trained, a measurement of each network
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,6 @@ class History:
         """The first recorded step with this test accuracy or more; None if there was none."""
         reached = self.steps[self.test_accuracy >= accuracy]
         return int(reached[0]) if len(reached) else None
-
-
-class Recorder:
-    """Collects what is measured of one network."""
-
-    def __init__(self, network: Network) -> None:
-        self.units = network.units
-        self.steps: list[int] = []
-        self.measurements: list[Measurement] = []
-
-    def record(self, step: int, measurement: Measurement) -> None:
-        """Add what was measured after so many steps."""
-        self.steps.append(step)
-        self.measurements.append(measurement)
-
-    def history(self) -> History:
-        """All that has been recorded so far; it may be nothing."""
-        if not self.steps:
-            return History(np.empty(0, int), np.empty(0), np.empty([0, self.units]))
-        columns = [np.array(values) for values in zip(*self.measurements, strict=True)]
-        return History(np.array(self.steps), *columns)
 
 
 class DivergenceError(ArithmeticError):
@@ -127,10 +107,10 @@ def train(
     )
     rates = _one_each(networks, learning_rate)
     decays = _one_each(networks, weight_decay)
-    recorders = {name: Recorder(network) for name, network in networks.items()}
+    records: Records = {}
     try:
         measure = compile_measurement(networks, data.test, observe)
-        _record(recorders, 0, measure())
+        records[0] = measure()
         run_steps = compile_steps(
             networks, data.train, batch_size, rates, decays, jit_compile=jit_compile
         )
@@ -143,15 +123,14 @@ def train(
                     measured = measure()
                     accuracies = [float(accuracy) for accuracy, *_ in measured]
                     if stop_when_diverged:
-                        _require_finite(np.vstack([losses, accuracies]), start, recorders)
-                    _record(recorders, start + count, measured)
+                        _require_finite(np.vstack([losses, accuracies]), start, networks, records)
+                    records[start + count] = measured
                 progress.set_postfix_str(_in_short(networks, accuracies), refresh=False)
                 progress.update(count)
     except KeyboardInterrupt:
-        recorded = next(iter(recorders.values())).steps
-        kept = f"up to step {recorded[-1]:,}" if recorded else "still empty,"
+        kept = f"up to step {max(records):,}" if records else "still empty,"
         print(f"Interrupted: the history {kept} is kept.")
-    return {name: recorder.history() for name, recorder in recorders.items()}
+    return _histories(networks, records)
 
 
 def gather_seeds(histories: Mapping[tuple, History]) -> dict[Hashable, list[History]]:
@@ -299,9 +278,14 @@ def _one_each(names: Iterable[str], value: float | Mapping[str, float]) -> dict[
     return {name: value[name] if isinstance(value, Mapping) else value for name in names}
 
 
-def _record(recorders: Mapping[str, Recorder], step: int, measured: list[Measurement]) -> None:
-    for recorder, measurement in zip(recorders.values(), measured, strict=True):
-        recorder.record(step, measurement)
+def _histories(networks: Mapping[str, Network], records: Records) -> dict[str, History]:
+    """All that has been recorded so far; it may be nothing."""
+    histories = {}
+    for name, *measurements in zip(networks, *records.values(), strict=True):
+        columns = [np.array(values) for values in zip(*measurements, strict=True)]
+        nothing = np.empty(0), np.empty([0, networks[name].units])
+        histories[name] = History(np.array(list(records), int), *(columns or nothing))
+    return histories
 
 
 def _in_short(names: Iterable[str], accuracies: list[float]) -> str:
@@ -311,14 +295,16 @@ def _in_short(names: Iterable[str], accuracies: list[float]) -> str:
     return ", ".join(f"{name} {a:.3f}" for name, a in zip(names, accuracies, strict=True))
 
 
-def _require_finite(values: np.ndarray, start: int, recorders: Mapping[str, Recorder]) -> None:
+def _require_finite(
+    values: np.ndarray, start: int, networks: Mapping[str, Network], records: Records
+) -> None:
     """`values`: `[steps + 1, networks]`: the loss at each step, and last the accuracy after all."""
     if np.isfinite(values).all():
         return
     step, index = np.argwhere(~np.isfinite(values))[0]
-    name = list(recorders)[index]
+    name = list(networks)[index]
     raise DivergenceError(
         f'the loss of network "{name}" is {values[step, index]} at step {start + step + 1:,}; '
         "a lower learning rate may help. The exception's `histories` hold what was recorded.",
-        {name: recorder.history() for name, recorder in recorders.items()},
+        _histories(networks, records),
     )

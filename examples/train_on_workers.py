@@ -36,7 +36,6 @@ parser.add_argument("--workers", type=int, help="number of workers to start on t
 parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--batch-size", type=int, default=64, help="samples in the global batch")
 parser.add_argument("--statistics", default="synchronized", choices=["synchronized", "per-replica"])
-parser.add_argument("--replicas", type=int, default=1, help="replicas of a single worker")
 parser.add_argument("--checkpoint-dir", metavar="FOLDER", help="continue from its last checkpoint")
 parser.add_argument("--save-every", type=int, default=50, metavar="STEPS")
 parser.add_argument("--seed", type=int, default=0)
@@ -59,13 +58,11 @@ def count_workers(options: argparse.Namespace) -> int:
         if not {*cluster, task.get("type")} <= {"chief", "worker"}:
             raise ValueError(f"expected --workers N, or chief and workers in TF_CONFIG: {text}")
         workers = sum(len(addresses) for addresses in cluster.values())
-    require_at_least(1, workers=workers, replicas=options.replicas, steps=options.steps)
+    require_at_least(1, workers=workers, steps=options.steps)
     require_at_least(1, batch_size=options.batch_size, save_every=options.save_every)
     require_at_least(0, seed=options.seed, restarts=options.restarts)
-    if workers > 1 and options.replicas > 1:
-        raise ValueError(f"--replicas is of a single worker, found {workers} workers")
-    if options.batch_size % (parts := workers * options.replicas):
-        raise ValueError(f"--batch-size must be a multiple of {parts}, found {options.batch_size}")
+    if (size := options.batch_size) % workers:
+        raise ValueError(f"--batch-size must be a multiple of {workers}, found {size}")
     return workers
 
 
@@ -80,10 +77,6 @@ class Training:
         self.options, self.strategy = options, tf.distribute.get_strategy()
         if workers > 1:
             self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        elif options.replicas > 1:
-            distributed.divide_processor(options.replicas)
-            devices = [f"CPU:{number}" for number in range(options.replicas)]
-            self.strategy = tf.distribute.MirroredStrategy(devices)
         self.data = load_mnist(source=options.source, seed=options.seed)
         weights = networks.initial_weights(options.seed)
         network = distributed.build_replicas(self.strategy, weights, options.statistics)

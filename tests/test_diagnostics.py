@@ -11,7 +11,7 @@ from bn_tutorial.diagnostics import (
     observe_percentiles,
     percentiles,
 )
-from bn_tutorial.distributed import GhostBatchNormNetwork, SynchronizedBatchNormNetwork
+from bn_tutorial.distributed import GhostBatchNormNetwork, build_replicas
 from bn_tutorial.networks import (
     BatchNormNetwork,
     KerasNetwork,
@@ -47,7 +47,7 @@ def of_keras(weights):
         (BatchNormNetwork, 2),
         (lambda weights: NoisyBatchNormNetwork(weights, 0.5), 2),
         (lambda weights: GhostBatchNormNetwork(weights, 2), 2),
-        (SynchronizedBatchNormNetwork, 2),
+        (lambda weights: build_replicas(tf.distribute.get_strategy(), weights), 2),
         (ResidualNetwork, 2),
         (lambda weights: ResidualNetwork(weights, batch_norm=False, skip_init=True), 2),
         (of_keras, 1),

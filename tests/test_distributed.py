@@ -12,7 +12,6 @@ import tensorflow as tf
 from bn_tutorial.batch_norm import batch_norm_by_hand
 from bn_tutorial.distributed import (
     GhostBatchNormNetwork,
-    SynchronizedBatchNormNetwork,
     build_replicas,
     compile_replica_steps,
     copy_first_replica,
@@ -22,6 +21,8 @@ from bn_tutorial.distributed import (
 from bn_tutorial.networks import BatchNormNetwork, build_graph, initial_weights
 from bn_tutorial.training import train
 from tests.variables import assert_all_close
+
+build_alone = partial(build_replicas, tf.distribute.get_strategy())
 
 
 def test_on_four_replicas():
@@ -44,9 +45,7 @@ def test_other_inputs_are_refused(inputs):
         synchronized_batch_norm(inputs, tf.ones(3), tf.zeros(3))
 
 
-@pytest.mark.parametrize(
-    "build", [SynchronizedBatchNormNetwork, partial(GhostBatchNormNetwork, shares=1)]
-)
+@pytest.mark.parametrize("build", [build_alone, partial(GhostBatchNormNetwork, shares=1)])
 def test_alone_the_networks_train_as_the_fixed_one(digits, build):
     fixed, other = (kind(initial_weights(0), decay=0.9) for kind in (BatchNormNetwork, build))
     train({"fixed": fixed, "other": other}, digits, steps=50)
@@ -69,8 +68,7 @@ def test_ghost_batches_by_themselves_the_population_by_the_first_or_all(generato
 
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize(
-    ("build", "batch"),
-    [(partial(GhostBatchNormNetwork, shares=3), 3), (SynchronizedBatchNormNetwork, 1)],
+    ("build", "batch"), [(partial(GhostBatchNormNetwork, shares=3), 3), (build_alone, 1)]
 )
 def test_statistics_of_one_sample_are_refused(build, batch, traced):
     """As the wrapper does: each sample would get the same logits, and spoil the population."""
@@ -103,13 +101,12 @@ def test_all_reduces_are_counted_in_the_graphs_functions():
 
 
 def test_wrong_arguments_are_named(digits):
-    strategy = tf.distribute.get_strategy()
     with pytest.raises(ValueError, match="statistics must be one of"):
-        build_replicas(strategy, initial_weights(0), "global")
+        build_alone(initial_weights(0), "global")
     with pytest.raises(ValueError, match="shares must be 1 or more"):
         GhostBatchNormNetwork(initial_weights(0), 0)
-    network = build_replicas(strategy, initial_weights(0))
+    network = build_alone(initial_weights(0))
     with pytest.raises(ValueError, match="multiple of the 1 replicas, found 0"):
-        compile_replica_steps(strategy, network, digits.train, 0, 0.01)
+        compile_replica_steps(tf.distribute.get_strategy(), network, digits.train, 0, 0.01)
     with pytest.raises(ValueError, match="multiple of 3 shares, found a batch of 4"):
         GhostBatchNormNetwork(initial_weights(0), 3)(tf.zeros([4, 784]), True)

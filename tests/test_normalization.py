@@ -82,7 +82,7 @@ def test_any_batch_size_in_a_graph(affine):
 @pytest.mark.parametrize("name", LAYERS)
 def test_what_is_no_batch_of_floats(name, affine):
     for bad in (np.ones(8, np.float32), np.ones((2, 3, 8), int)):
-        with pytest.raises(ValueError, match="expected floats of shape"):
+        with pytest.raises(ValueError, match="takes floats of shape"):
             by_hand(name, bad, *affine)
 
 

@@ -101,8 +101,8 @@ AILMENTS = {
             "good in training, bad in evaluation, and recalibrating does not help",
             "good in training, bad in evaluation, although the moving statistics are up to date; "
             "recalibrating does not help",
-            "times as far apart as is still harmless (0.5 standard deviations, or a variance twice "
-            "as large) are the inputs of the layer's calls",
+            "distance between the inputs of the layer's calls, where 1 is still harmless "
+            "(0.5 standard deviations, or a variance twice as large)",
             "One BN layer is called in several places whose values are distributed differently. In "
             "training each call is normalised by its own batch; at inference all share one mean "
             "and one variance, which fit none of them.",
