@@ -179,10 +179,14 @@ def corrected_decay(decay: float, step: tf.Tensor) -> tf.Tensor:
 
 
 def require_floats(inputs: tf.Tensor, shape: str) -> tf.Tensor:
-    """The inputs as a tensor, if they are floats of a shape such as "[batch, ..., channels]".
+    """The inputs as a tensor, if they are floats of this shape.
+
+    Args:
+        inputs: What is to be normalised.
+        shape: Names of the axes, such as "[batch, ..., channels]"; "..." is any number of axes.
 
     Raises:
-        ValueError: They are not. "..." stands for any number of axes, also for none.
+        ValueError: `inputs` are no floats of that shape.
     """
     inputs = tf.convert_to_tensor(inputs)
     rank, axes = inputs.shape.rank or 0, shape.split(", ")

@@ -67,11 +67,13 @@ def test_speeds_ratios_and_shares_of_the_floor():
     run = {"measure_ms": 25.0, "first_step_s": 1.0, "peak_mb": 2.0, "accuracies": []}
     training = {report.PACKAGE: 0.5, "Keras fit": 1.5, "products alone, NumPy": 0.25}
     results = {name: [run | {"train_ms": ms}] for name, ms in training.items()}
-    package, keras, _ = report.comparison_table(results).splitlines()[2:]
+    package, keras, floor = report.comparison_table(results).splitlines()[2:]
     assert "| 1,000 | 1.00 |" in package
     assert "| 0.50, 1.00, 0.75 |" in package
     assert "| 500 | 0.50 |" in keras
+    assert "| 1.00, 1.00, 1.00 |" in floor
     parts = report.parts_table({"floor": (0.3, 0.2), "both": (0.4, 0.25)})
+    assert "| 0.30 | 1.00 | 0.20 | 1.00 |" in parts
     assert "| 0.40 | 0.75 | 0.25 | 0.80 |" in parts
     grown = report.growth_table({("networks", 8, 1000): [2.0, 1.0]})
     assert "| 2.00 | 1.00 | 0.50 |" in grown
